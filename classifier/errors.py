@@ -1,0 +1,112 @@
+"""The exception tree.
+
+::
+
+    ClassifierError
+    ├── CaptureError
+    │   ├── CaptureFormatError      not a capture, or a kind that cannot be read
+    │   └── CaptureTruncatedError   ends in the middle of a record (a warning while reading)
+    ├── RegistryError               a register, or one of its rows, cannot be used
+    ├── PolicyError                 a policy cannot be used
+    ├── ModelError                  a model cannot be used
+    │   └── ModelMismatchError      a model made for other features or another version
+    └── ResourceError               a shipped or named file, or a program, is missing
+
+Every message reads ``place: problem; remedy``; the same facts are attributes.
+"""
+
+__all__ = [
+    "CaptureError",
+    "CaptureFormatError",
+    "CaptureTruncatedError",
+    "ClassifierError",
+    "ModelError",
+    "ModelMismatchError",
+    "PolicyError",
+    "RegistryError",
+    "ResourceError",
+]
+
+
+class ClassifierError(Exception):
+    """Base of all errors that this library raises on purpose.
+
+    Parameters
+    ----------
+    problem : str
+        What is wrong, without place and remedy.
+    path : str, optional
+        File, or what stands for it (``<bytes>``, ``<stdin>``).
+    line : int, optional
+        Line in a text file, from 1.
+    offset : int, optional
+        Byte offset in a binary file, from 0.
+    remedy : str, optional
+        What the user can do.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        path: str = "",
+        line: int | None = None,
+        offset: int | None = None,
+        remedy: str = "",
+    ) -> None:
+        self.problem = problem
+        self.path = path
+        self.line = line
+        self.offset = offset
+        self.remedy = remedy
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        """Return ``place: problem; remedy`` on one line."""
+        position = self.line if self.line is not None else self.offset
+        place = self.path if position is None else f"{self.path}:{position}"
+        text = f"{place}: {self.problem}" if place else self.problem
+        text = f"{text}; {self.remedy}" if self.remedy else text
+        return " ".join(text.split())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive pickling between processes with all attributes."""
+        return _rebuild, (type(self), self.__dict__ | {"problem": self.problem})
+
+
+def _rebuild(kind: type[ClassifierError], facts: dict[str, object]) -> ClassifierError:
+    error = kind(str(facts["problem"]))
+    error.__dict__.update(facts)
+    return error
+
+
+class CaptureError(ClassifierError):
+    """A capture cannot be used."""
+
+
+class CaptureFormatError(CaptureError):
+    """A file is no capture, or of a kind that cannot be read."""
+
+
+class CaptureTruncatedError(CaptureError):
+    """A capture ends in the middle of a record."""
+
+
+class RegistryError(ClassifierError):
+    """A register, or one of its rows, cannot be used."""
+
+
+class PolicyError(ClassifierError):
+    """A policy cannot be used."""
+
+
+class ModelError(ClassifierError):
+    """A model cannot be used."""
+
+
+class ModelMismatchError(ModelError):
+    """A model was made for other features or another version."""
+
+
+class ResourceError(ClassifierError):
+    """A shipped or named file, or a program, is missing."""

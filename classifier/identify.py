@@ -1,0 +1,124 @@
+"""Evidence + probability of a model -> is it a VPN, which, how surely.
+
+The probabilities below are *provisional*: they are set, not yet calibrated on captures outside
+training. What they must obey is fixed by contract: ``proof`` at least 0.99, ``strong`` at least
+0.5, and weak evidence alone stays below 0.5.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.tables import FAMILIES, Evidence, FlowBatch, Kind, Strength
+
+__all__ = ["Identification", "identify"]
+
+# Provisional posteriors at a reference prevalence of 1 % VPN flows, by the strongest evidence.
+_PROBABILITY = {
+    Strength.NONE: 0.005,
+    Strength.WEAK: 0.2,
+    Strength.STRONG: 0.9,
+    Strength.PROOF: 0.999,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """What is concluded about each flow of a batch. Arrays have shape (n_flows,).
+
+    Attributes
+    ----------
+    is_vpn : ndarray of bool
+    kind, family, method : ndarray of object (str)
+    vpn_probability : ndarray of float64
+    strength : ndarray of int8
+        ``Strength`` of the strongest evidence, 0 where none.
+    decided_packet, decided_ns, bytes_before : ndarray of int64
+        Packets of the flow and time when the identification was reached, bytes before it.
+    evidence : tuple of Evidence
+        All evidence, ordered by flow, the strongest first.
+    evidence_offsets : ndarray of int32, shape (n_flows + 1,)
+        ``evidence[offsets[f]:offsets[f + 1]]`` belongs to flow ``f``.
+    """
+
+    is_vpn: NDArray[np.bool_]
+    kind: NDArray[np.object_]
+    family: NDArray[np.object_]
+    vpn_probability: NDArray[np.float64]
+    strength: NDArray[np.int8]
+    method: NDArray[np.object_]
+    decided_packet: NDArray[np.int64]
+    decided_ns: NDArray[np.int64]
+    bytes_before: NDArray[np.int64]
+    evidence: tuple[Evidence, ...]
+    evidence_offsets: NDArray[np.int32]
+
+
+def identify(
+    batch: FlowBatch,
+    evidence: list[Evidence],
+    *,
+    probability: NDArray[np.float64] | None = None,
+    threshold: float = 0.5,
+) -> Identification:
+    """Combine the evidence of each flow into one conclusion.
+
+    Parameters
+    ----------
+    batch : FlowBatch
+    evidence : list of Evidence
+        In any order; ``flow`` is a row of ``batch.flows``.
+    probability : ndarray of float64, shape (n_flows,), optional
+        A model's probability for each flow; evidence can only raise it.
+    threshold : float
+        ``vpn_probability`` from which ``is_vpn`` holds.
+
+    Returns
+    -------
+    Identification
+    """
+    n = batch.flows.size
+    ordered = tuple(sorted(evidence, key=lambda e: (e.flow, -e.strength, e.packet, e.detector)))
+    rows = np.fromiter((e.flow for e in ordered), np.int64, len(ordered))
+    offsets = np.searchsorted(rows, np.arange(n + 1)).astype(np.int32)
+    strength = np.zeros(n, np.int8)
+    kind = np.full(n, "", object)
+    family = np.full(n, "", object)
+    method = np.full(n, "", object)
+    decided_packet, decided_ns, bytes_before = (np.zeros(n, np.int64) for _ in range(3))
+    vpn_probability = np.full(n, _PROBABILITY[Strength.NONE])
+    if probability is not None:
+        vpn_probability = probability.astype(np.float64)
+        method[vpn_probability >= threshold] = "model"
+    bare = np.zeros(n, bool)
+    for flow in np.unique(rows):
+        seen = ordered[offsets[flow] : offsets[flow + 1]]
+        # A carrier inside bare encapsulation is the better name; the wrapping is still evidence.
+        named = [e for e in seen if e.family] or list(seen)
+        best = next((e for e in named if FAMILIES.get(e.family) != Kind.ENCAPSULATION), named[0])
+        kind[flow] = FAMILIES.get(best.family, Kind.NONE).value
+        bare[flow] = kind[flow] == Kind.ENCAPSULATION
+        family[flow] = best.family
+        strength[flow] = seen[0].strength
+        method[flow] = "signature" if seen[0].strength >= Strength.STRONG else "behaviour"
+        if not bare[flow]:
+            vpn_probability[flow] = max(vpn_probability[flow], _PROBABILITY[best.strength])
+        start = int(batch.flows["packets_start"][flow])
+        before = batch.packets["ip_bytes"][start : best.packet]
+        decided_packet[flow] = best.packet - start + 1
+        decided_ns[flow] = batch.packets["ts_ns"][best.packet]
+        bytes_before[flow] = before.sum(dtype=np.int64)
+    return Identification(
+        is_vpn=(vpn_probability >= threshold) & ~bare,
+        kind=kind,
+        family=family,
+        vpn_probability=vpn_probability,
+        strength=strength,
+        method=method,
+        decided_packet=decided_packet,
+        decided_ns=decided_ns,
+        bytes_before=bytes_before,
+        evidence=ordered,
+        evidence_offsets=offsets,
+    )
