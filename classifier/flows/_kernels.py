@@ -1,0 +1,575 @@
+"""Kernels: rows of the packet table -> live flows -> ended flows with their first packets.
+
+How this works. A live flow is one FLOW_RECORD and two DIR rows (direction 0 is from endpoint ``a``,
+the smaller one, so that the key has no direction); ``slots`` is an open-addressing table of a hash
+tag and the record's row, at most half full, full keys compared. Packets come in batches of 128 in
+three passes, so that memory is asked for before it is needed: hash and prefetch the slot; prefetch
+the record; find or make the flow and update it.
+
+A flow's first packets hang on its record as chunks of CHUNK rows; their first payload bytes lie in
+an arena of blocks in a few sizes with free lists. An ended flow is a copy of its record in
+``ended``; ``gather`` copies its packets and payload into a FlowBatch and frees them.
+
+The wrapper sees to it, before each call, that every array has room for whatever the call may add.
+"""
+
+import numpy as np
+
+from classifier._jit import inline, kernel, prefetch
+from classifier.tables import NO_WRAPPING, PACKET_LIMIT
+
+CHUNK = 8
+BATCH = 128
+
+# Rows of ``state``
+(
+    N_LIVE,
+    N_RECORDS,  # rows of ``records`` ever used
+    N_FREE_RECORDS,
+    N_CHUNKS,
+    N_FREE_CHUNKS,
+    ARENA_TOP,  # bytes of ``arena`` ever used
+    N_ENDED,
+    NEXT_FLOW_ID,
+    NOW_NS,  # greatest time stamp seen
+    SEED,
+    FRAGMENTS,
+    LATER_FRAGMENTS_ALONE,
+    SWEEP_ROW,  # where a sweep goes on
+    FREE_BLOCK,  # first of N_CLASSES heads of free lists in the arena, -1 = none
+) = range(14)
+N_STATE = FREE_BLOCK + 7
+
+# Arena blocks; all are multiples of 8, as a free block holds the offset of the next one
+CLASS_BYTES = (32, 64, 128, 256, 512, 1024, 1536)
+N_CLASSES = 7
+MOST_KEPT = 1536
+TCP_HEAD = 2048  # bytes of each direction's stream that are kept
+TCP_LATER = 32  # of each later segment: the head of a frame that a tunnel puts into one write
+DATAGRAMS_WHOLE = 2  # per direction, up to MOST_KEPT: client hellos in QUIC, key exchanges
+DATAGRAM_LATER = 128
+
+# Bits of FLOW_RECORD.state
+LIVE, ORIG_IS_B, SYN_SEEN, FIN_A, FIN_B, RESET, SEQ_A, SEQ_B = 1, 2, 4, 8, 16, 32, 64, 128
+
+FIN, SYN, RST, ACK = 1, 2, 4, 16
+TCP, SCTP = 6, 132
+# Not SEED, which differs from run to run: which tombs collide may not
+TOMB_SEED = np.uint64(0x9AE16A3B2F90404F)
+_EARLY = 3  # packets within which a SYN may come after what it began (reordering)
+_NONE = np.uint64(NO_WRAPPING)
+_SEQ_LIMIT = np.int64(1) << 31
+_SEQ_MASK = (np.int64(1) << 32) - 1
+
+
+@inline
+def mix(h, word):
+    h = (h ^ word) * np.uint64(0x9E3779B97F4A7C15)
+    return h ^ (h >> np.uint64(29))
+
+
+@inline
+def hash_key(seed, a_hi, a_lo, b_hi, b_lo, ports_proto):
+    h = mix(mix(seed, a_lo), b_lo)
+    if a_hi != np.uint64(0) or b_hi != np.uint64(0):
+        h = mix(mix(h, a_hi), b_hi)
+    h = mix(h, ports_proto)
+    h = h * np.uint64(0xD6E8FEB86659FD93)
+    return h ^ (h >> np.uint64(32))
+
+
+@inline
+def is_swapped(p):
+    """Tell whether the source is endpoint ``b``, the greater one."""
+    if p.src_hi != p.dst_hi:
+        return p.src_hi > p.dst_hi
+    if p.src_lo != p.dst_lo:
+        return p.src_lo > p.dst_lo
+    return p.src_port > p.dst_port
+
+
+@inline
+def hash_packet(p, seed):
+    ports = (np.uint64(p.proto) << np.uint64(40)) | (np.uint64(p.ip_version) << np.uint64(32))
+    if is_swapped(p):
+        ports |= (np.uint64(p.dst_port) << np.uint64(16)) | np.uint64(p.src_port)
+        return hash_key(seed, p.dst_hi, p.dst_lo, p.src_hi, p.src_lo, ports)
+    ports |= (np.uint64(p.src_port) << np.uint64(16)) | np.uint64(p.dst_port)
+    return hash_key(seed, p.src_hi, p.src_lo, p.dst_hi, p.dst_lo, ports)
+
+
+@inline
+def same_key(r, p, swapped):
+    if r.proto != p.proto or r.ip_version != p.ip_version:
+        return False
+    if swapped:
+        return (
+            r.a_lo == p.dst_lo
+            and r.b_lo == p.src_lo
+            and r.a_hi == p.dst_hi
+            and r.b_hi == p.src_hi
+            and r.a_port == p.dst_port
+            and r.b_port == p.src_port
+        )
+    return (
+        r.a_lo == p.src_lo
+        and r.b_lo == p.dst_lo
+        and r.a_hi == p.src_hi
+        and r.b_hi == p.dst_hi
+        and r.a_port == p.src_port
+        and r.b_port == p.dst_port
+    )
+
+
+@inline
+def tag_of(h):
+    """Slots hold tag << 32 | row + 1; an empty slot is 0."""
+    return h & np.uint64(0xFFFFFFFF00000000)
+
+
+@kernel
+def rebuild(records, n_records, slots):
+    """Enter all live records into ``slots`` (uint64, power of two, all zero)."""
+    mask = np.int64(slots.size - 1)
+    for row in range(n_records):
+        if records[row].state & LIVE:
+            h = records[row].hash
+            at = np.int64(h & np.uint64(mask))
+            while slots[at] != np.uint64(0):
+                at = (at + 1) & mask
+            slots[at] = tag_of(h) | np.uint64(row + 1)
+
+
+@inline
+def adopt_fragment(p, fragments, state):
+    """Give a later fragment the ports of its first one, where that was seen before."""
+    state[FRAGMENTS] += 1
+    seed = np.uint64(state[SEED])
+    h = mix(mix(mix(seed, p.src_lo), p.dst_lo), p.src_hi ^ p.dst_hi)
+    h = mix(h, (np.uint64(p.proto) << np.uint64(32)) | np.uint64(p.fragment_id))
+    row = np.int64(h >> np.uint64(40)) & (fragments.shape[0] - 1)
+    if p.fragment == 1:
+        ports = (np.uint64(p.src_port) << np.uint64(16)) | np.uint64(p.dst_port)
+        fragments[row, 0] = h
+        fragments[row, 1] = ports
+    elif fragments[row, 0] == h:
+        p.src_port = fragments[row, 1] >> np.uint64(16)
+        p.dst_port = fragments[row, 1] & np.uint64(0xFFFF)
+    else:
+        state[LATER_FRAGMENTS_ALONE] += 1
+
+
+@inline
+def class_of(size):
+    cls = 0
+    while cls < N_CLASSES - 1 and CLASS_BYTES[cls] < size:
+        cls += 1
+    return cls
+
+
+@inline
+def take_block(size, arena64, state):
+    cls = class_of(size)
+    at = state[FREE_BLOCK + cls]
+    if at >= 0:
+        state[FREE_BLOCK + cls] = arena64[at >> 3]
+        return at
+    at = state[ARENA_TOP]
+    state[ARENA_TOP] = at + CLASS_BYTES[cls]
+    return at
+
+
+@inline
+def free_block(at, size, arena64, state):
+    cls = class_of(size)
+    arena64[at >> 3] = state[FREE_BLOCK + cls]
+    state[FREE_BLOCK + cls] = at
+
+
+@inline
+def bytes_to_keep(proto, captured, side):
+    """Say how many of a packet's captured payload bytes to keep."""
+    if proto == TCP:
+        most = max(TCP_HEAD - np.int64(side.kept), TCP_LATER)
+    elif side.payload_packets < DATAGRAMS_WHOLE:
+        most = MOST_KEPT
+    else:
+        most = DATAGRAM_LATER
+    return min(captured, min(most, MOST_KEPT))
+
+
+@inline
+def append_packet(r, side, p, direction, buf, series, following, free_chunks, arena, arena64, state):
+    """Hang one of the first packets on its flow."""
+    place = r.n_series % CHUNK
+    if place == 0:
+        if state[N_FREE_CHUNKS] > 0:
+            state[N_FREE_CHUNKS] -= 1
+            chunk = free_chunks[state[N_FREE_CHUNKS]]
+        else:
+            chunk = np.int32(state[N_CHUNKS])
+            state[N_CHUNKS] += 1
+        following[chunk] = -1
+        if r.head < 0:
+            r.head = chunk
+        else:
+            following[r.tail] = chunk
+        r.tail = chunk
+    s = series[np.int64(r.tail) * CHUNK + place]
+    r.n_series += 1
+    s.ts_ns = p.ts_ns
+    s.frame = p.frame
+    s.ip_bytes = p.ip_bytes
+    s.payload_bytes = p.payload_bytes
+    s.seq = p.seq
+    s.capture = p.capture
+    s.direction = direction
+    s.tcp_flags = p.tcp_flags
+    start = np.int64(p.payload_start)
+    captured = np.int64(p.payload_stop) - start if p.fragment != 2 else 0
+    keep = bytes_to_keep(p.proto, captured, side) if captured > 0 else 0
+    if keep > 0:
+        at = take_block(keep, arena64, state)
+        for i in range(keep):
+            arena[at + i] = buf[start + i]
+        s.start, s.stop = at, at + keep
+        side.kept += keep
+    else:
+        s.start = s.stop = 0
+
+
+@inline
+def update_tcp(r, side, p, from_b):
+    """Sequence numbers, closing, and flag counts."""
+    flags = np.int64(p.tcp_flags)
+    for bit in range(8):
+        if flags >> bit & 1 and side.flag_counts[bit] < 65535:
+            side.flag_counts[bit] += 1
+    if flags & FIN:
+        r.state |= FIN_B if from_b else FIN_A
+    if flags & RST:
+        r.state |= RESET
+    known = SEQ_B if from_b else SEQ_A
+    length = np.int64(p.payload_bytes) + (1 if flags & SYN else 0) + (1 if flags & FIN else 0)
+    seq = np.int64(p.seq)
+    if not r.state & known:
+        if not flags & RST:
+            r.state |= known
+            side.next_seq = (seq + length) & _SEQ_MASK
+        return
+    ahead = (seq - np.int64(side.next_seq)) & _SEQ_MASK
+    if ahead >= _SEQ_LIMIT:
+        ahead -= _SEQ_MASK + 1
+    if flags & RST:
+        return
+    if ahead > 0 and not flags & SYN:
+        side.gaps += 1
+        side.missing_bytes += np.uint64(ahead)
+    if length > 0 and ahead + length <= 0:
+        side.retransmissions += 1
+    elif length > 0 or ahead > 0:
+        side.next_seq = (seq + length) & _SEQ_MASK
+
+
+@inline
+def update_side(side, p):
+    ts, size = p.ts_ns, np.int64(p.ip_bytes)
+    if side.packets == 0:
+        side.first_ns = side.last_ns = ts
+        side.bytes_min = side.bytes_max = p.ip_bytes
+    else:
+        iat = max(ts - side.last_ns, np.int64(0))
+        side.iat_sumsq += np.float64(iat) * np.float64(iat)
+        side.iat_min = iat if side.packets == 1 else min(side.iat_min, iat)
+        side.iat_max = max(side.iat_max, iat)
+        side.first_ns = min(side.first_ns, ts)
+        side.last_ns = max(side.last_ns, ts)
+        side.bytes_min = min(side.bytes_min, p.ip_bytes)
+        side.bytes_max = max(side.bytes_max, p.ip_bytes)
+    side.packets += 1
+    side.bytes += size
+    side.bytes_sumsq += np.uint64(size * size)
+    side.payload_bytes += np.int64(p.payload_bytes)
+    if p.payload_bytes > 0:
+        side.payload_packets += 1
+
+
+@inline
+def remember(tombs, r):
+    """Note an ended flow, so that one that goes on after it can name it as its parent."""
+    ports = (np.uint64(r.proto) << np.uint64(40)) | (np.uint64(r.ip_version) << np.uint64(32))
+    ports |= (np.uint64(r.a_port) << np.uint64(16)) | np.uint64(r.b_port)
+    h = hash_key(TOMB_SEED, r.a_hi, r.a_lo, r.b_hi, r.b_lo, ports)
+    row = np.int64(h & np.uint64(tombs.shape[0] - 1))
+    tombs[row, 0] = h
+    orig_is_b = np.uint64(1 if r.state & ORIG_IS_B else 0)
+    tombs[row, 1] = (np.uint64(r.flow_id) << np.uint64(1)) | orig_is_b
+
+
+@inline
+def begin(r, dirs, row, p, swapped, h, flow_id, parent, orig_is_b):
+    """Fill a record for a flow's first packet."""
+    if swapped:
+        r.a_hi, r.a_lo, r.b_hi, r.b_lo = p.dst_hi, p.dst_lo, p.src_hi, p.src_lo
+        r.a_port, r.b_port = p.dst_port, p.src_port
+    else:
+        r.a_hi, r.a_lo, r.b_hi, r.b_lo = p.src_hi, p.src_lo, p.dst_hi, p.dst_lo
+        r.a_port, r.b_port = p.src_port, p.dst_port
+    r.proto, r.ip_version = p.proto, p.ip_version
+    r.hash = h
+    r.first_ns = r.last_ns = p.ts_ns
+    r.flow_id, r.parent = flow_id, parent
+    r.head = r.tail = -1
+    r.n_series = r.duplicates = 0
+    r.icmp = p.icmp
+    r.iat_min = r.iat_max = 0
+    r.iat_sumsq = 0.0
+    r.wrapping = p.wrapping
+    state = LIVE
+    if p.proto == TCP and p.tcp_flags & SYN:
+        if p.tcp_flags & ACK:
+            orig_is_b = not swapped
+        else:
+            orig_is_b = swapped
+            state |= SYN_SEEN
+    r.state = state | (ORIG_IS_B if orig_is_b else 0)
+    for d in range(2):
+        side = dirs[2 * row + d]
+        side.packets = side.bytes = side.payload_bytes = 0
+        side.first_ns = side.last_ns = side.iat_min = side.iat_max = 0
+        side.bytes_sumsq = side.missing_bytes = 0
+        side.iat_sumsq = 0.0
+        side.payload_packets = side.bytes_min = side.bytes_max = 0
+        side.next_seq = side.retransmissions = side.gaps = side.digest = side.kept = 0
+        for bit in range(8):
+            side.flag_counts[bit] = 0
+
+
+@inline
+def end_flow(records, dirs, row, ended, ended_dirs, state):
+    k = state[N_ENDED]
+    ended[k] = records[row]
+    ended_dirs[2 * k] = dirs[2 * row]
+    ended_dirs[2 * k + 1] = dirs[2 * row + 1]
+    state[N_ENDED] = k + 1
+
+
+@inline
+def digest_of(p):
+    """Return a non-zero digest of what tells one IPv4 packet from the next, else 0."""
+    if p.ip_version != 4 or p.fragment_id == 0:
+        return np.uint32(0)
+    h = mix(np.uint64(p.fragment_id), (np.uint64(p.seq) << np.uint64(16)) | np.uint64(p.checksum))
+    h = mix(h, (np.uint64(p.ip_bytes) << np.uint64(8)) | np.uint64(p.tcp_flags))
+    return np.uint32(h >> np.uint64(32)) | np.uint32(1)
+
+
+@inline
+def find_or_make(
+    p, h, swapped, records, dirs, slots, free_records, ended, ended_dirs, tombs, idle, active, state
+):
+    """Return the row of the packet's flow, ending an older one on the same key where it must."""
+    mask = np.int64(slots.size - 1)
+    at = np.int64(h & np.uint64(mask))
+    while slots[at] != np.uint64(0):
+        if tag_of(h) == tag_of(slots[at]):
+            row = np.int64(slots[at] & np.uint64(0xFFFFFFFF)) - 1
+            r = records[row]
+            if same_key(r, p, swapped):
+                syn = p.proto == TCP and p.tcp_flags & (SYN | ACK) == SYN
+                closed = r.state & RESET or (r.state & FIN_A and r.state & FIN_B)
+                fresh = syn and closed
+                late = (idle >= 0 and p.ts_ns - r.last_ns > idle) or (
+                    active >= 0 and p.ts_ns - r.first_ns > active
+                )
+                if fresh or late:
+                    parent = np.int64(-1) if fresh else r.flow_id
+                    orig_is_b = r.state & ORIG_IS_B != 0
+                    end_flow(records, dirs, row, ended, ended_dirs, state)
+                    flow_id = state[NEXT_FLOW_ID]
+                    state[NEXT_FLOW_ID] += 1
+                    begin(r, dirs, row, p, swapped, h, flow_id, parent, orig_is_b)
+                return row
+        at = (at + 1) & mask
+    if state[N_FREE_RECORDS] > 0:
+        state[N_FREE_RECORDS] -= 1
+        row = np.int64(free_records[state[N_FREE_RECORDS]])
+    else:
+        row = state[N_RECORDS]
+        state[N_RECORDS] += 1
+    state[N_LIVE] += 1
+    slots[at] = tag_of(h) | np.uint64(row + 1)
+    parent = np.int64(-1)
+    orig_is_b = swapped
+    th = hash_packet(p, TOMB_SEED)
+    tomb = np.int64(th & np.uint64(tombs.shape[0] - 1))
+    if tombs[tomb, 0] == th:
+        parent = np.int64(tombs[tomb, 1] >> np.uint64(1))
+        orig_is_b = tombs[tomb, 1] & np.uint64(1) != np.uint64(0)
+        tombs[tomb, 0] = 0
+        if p.proto == TCP and p.tcp_flags & (SYN | ACK) == SYN:
+            parent = np.int64(-1)
+    flow_id = state[NEXT_FLOW_ID]
+    state[NEXT_FLOW_ID] += 1
+    begin(records[row], dirs, row, p, swapped, h, flow_id, parent, orig_is_b)
+    return row
+
+
+@inline
+def update_flow(p, r, dirs, row, swapped, buf, series, following, free_chunks, arena, arena64, state):
+    """Add a packet to its flow."""
+    direction = 1 if swapped else 0
+    side = dirs[2 * row + direction]
+    p.flow_id = r.flow_id
+    ts = p.ts_ns
+    count = dirs[2 * row].packets + dirs[2 * row + 1].packets
+    if count > 0:
+        iat = max(ts - r.last_ns, np.int64(0))
+        r.iat_min = iat if count == 1 else min(r.iat_min, iat)
+        r.iat_max = max(r.iat_max, iat)
+        r.iat_sumsq += np.float64(iat) * np.float64(iat)
+        r.first_ns = min(r.first_ns, ts)
+        r.last_ns = max(r.last_ns, ts)
+    digest = digest_of(p)
+    if digest != np.uint32(0) and digest == side.digest:
+        r.duplicates += 1
+    side.digest = digest
+    if p.proto == TCP:
+        if (
+            p.tcp_flags & (SYN | ACK) == SYN
+            and not r.state & SYN_SEEN
+            and r.parent < 0
+            and count <= _EARLY
+        ):
+            r.state = (r.state & ~ORIG_IS_B) | SYN_SEEN | (ORIG_IS_B if swapped else 0)
+        update_tcp(r, side, p, swapped)
+    if r.n_series < PACKET_LIMIT:
+        append_packet(
+            r, side, p, direction, buf, series, following, free_chunks, arena, arena64, state
+        )
+    update_side(side, p)
+
+
+@kernel
+def update(
+    packets,
+    buf,
+    records,
+    dirs,
+    slots,
+    free_records,
+    series,
+    following,
+    free_chunks,
+    arena,
+    arena64,
+    ended,
+    ended_dirs,
+    tombs,
+    fragments,
+    counts,
+    state,
+    idle,
+    active,
+):
+    """Add packets to their flows.
+
+    Parameters
+    ----------
+    packets : PACKET (n,), read; ``flow_id`` and the ports of later fragments written
+    buf : uint8, read: what their payload fields index
+    records, dirs : FLOW_RECORD (m,), DIR (2 m,), read and written; room for n more records
+    slots : uint64, a power of two, less than half full with n more
+    free_records, free_chunks : int32 stacks, read
+    series, following : SERIES (c * CHUNK,), int32 (c,), written; room for n more chunks
+    arena, arena64 : the same memory as uint8 and int64, written; room for n blocks
+    ended, ended_dirs : FLOW_RECORD, DIR, written; room for n more
+    tombs, fragments : uint64 (t, 2), powers of two, read and written
+    counts : int64, by Reason, added to
+    state : int64 (N_STATE,)
+    idle, active : int64, ns; negative = no such timeout
+    """
+    n = packets.size
+    hashes = np.empty(BATCH, np.uint64)
+    seed = np.uint64(state[SEED])
+    mask = np.int64(slots.size - 1)
+    for first in range(0, n, BATCH):
+        size = min(BATCH, n - first)
+        for k in range(size):
+            p = packets[first + k]
+            if p.reason == 0:
+                if p.fragment != 0:
+                    adopt_fragment(p, fragments, state)
+                hashes[k] = hash_packet(p, seed)
+                prefetch(slots, np.int64(hashes[k] & np.uint64(mask)))
+        for k in range(size):
+            if packets[first + k].reason == 0:
+                slot = slots[np.int64(hashes[k] & np.uint64(mask))]
+                if slot != np.uint64(0) and tag_of(slot) == tag_of(hashes[k]):
+                    row = np.int64(slot & np.uint64(0xFFFFFFFF)) - 1
+                    prefetch(records, row)
+                    prefetch(dirs, 2 * row)
+                    prefetch(dirs, 2 * row + 1)
+        for k in range(size):
+            p = packets[first + k]
+            counts[p.reason] += 1
+            if p.reason != 0:
+                continue
+            swapped = is_swapped(p)
+            row = find_or_make(
+                p,
+                hashes[k],
+                swapped,
+                records,
+                dirs,
+                slots,
+                free_records,
+                ended,
+                ended_dirs,
+                tombs,
+                idle,
+                active,
+                state,
+            )
+            state[NOW_NS] = max(state[NOW_NS], p.ts_ns)
+            update_flow(
+                p,
+                records[row],
+                dirs,
+                row,
+                swapped,
+                buf,
+                series,
+                following,
+                free_chunks,
+                arena,
+                arena64,
+                state,
+            )
+
+
+@kernel
+def sweep(records, dirs, before_ns, free_records, ended, ended_dirs, tombs, state):
+    """End live flows without a packet since ``before_ns``; return how many, resumable.
+
+    ``state[SWEEP_ROW]`` is where to go on; it is -1 when all records were looked at. Stops early
+    when ``ended`` is full.
+    """
+    row = state[SWEEP_ROW]
+    found = 0
+    while row < state[N_RECORDS]:
+        r = records[row]
+        if r.state & LIVE and r.last_ns < before_ns:
+            if state[N_ENDED] == ended.size:
+                state[SWEEP_ROW] = row
+                return found
+            remember(tombs, r)
+            end_flow(records, dirs, row, ended, ended_dirs, state)
+            r.state = 0
+            free_records[state[N_FREE_RECORDS]] = row
+            state[N_FREE_RECORDS] += 1
+            state[N_LIVE] -= 1
+            found += 1
+        row += 1
+    state[SWEEP_ROW] = -1
+    return found

@@ -1,0 +1,287 @@
+"""The table of live flows: constant memory per live flow, ended flows come out in batches."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.errors import ClassifierError
+from classifier.tables import DIR, FLOW, FLOW_RECORD, SERIES, FlowBatch
+
+__all__ = ["FlowTable"]
+
+BATCH_FLOWS = 8192
+TOMBS = 1 << 20  # ended flows that a later one can name as its parent: 16 MiB, touched as needed
+FRAGMENTS = 1 << 12
+MOST_REASONS = 32
+
+
+class FlowTable:
+    """Groups packets into flows.
+
+    Parameters
+    ----------
+    idle_timeout_s, active_timeout_s : float or None
+        A flow ends when it had no packet for longer, or began longer ago; None switches it off.
+    max_flows : int
+        More live flows than this, and the quarter that was idle longest is ended early.
+
+    Notes
+    -----
+    A live flow costs 368 bytes, 8 to 32 bytes of slot, 400 bytes for each eight of its first 32
+    packets, and the payload bytes kept of those.
+    """
+
+    def __init__(
+        self,
+        *,
+        idle_timeout_s: float | None = 600,
+        active_timeout_s: float | None = None,
+        max_flows: int = 1_000_000,
+    ) -> None:
+        from classifier.flows import _kernels as k
+
+        self._idle_ns = _timeout_ns("idle_timeout_s", idle_timeout_s)
+        self._active_ns = _timeout_ns("active_timeout_s", active_timeout_s)
+        self._max_flows = max_flows
+        self.evicted = 0
+        self.duplicates = 0
+        self.gaps = 0
+        self.missing_bytes = 0
+        self.counts = np.zeros(MOST_REASONS, np.int64)
+        self._state = np.zeros(k.N_STATE, np.int64)
+        self._state[k.FREE_BLOCK :] = -1
+        self._state[k.NOW_NS] = np.iinfo(np.int64).min
+        # Other data than the capture's author can know, so that no capture can make keys collide
+        self._state[k.SEED] = int.from_bytes(os.urandom(8), "little", signed=True)
+        self._records = np.zeros(1024, FLOW_RECORD)
+        self._dirs = np.zeros(2048, DIR)
+        self._free_records = np.zeros(1024, np.int32)
+        self._slots = np.zeros(4096, np.uint64)
+        self._series = np.zeros(1024 * k.CHUNK, SERIES)
+        self._following = np.zeros(1024, np.int32)
+        self._free_chunks = np.zeros(1024, np.int32)
+        self._arena = np.zeros(1 << 20, np.uint8)
+        self._ended = np.zeros(1024, FLOW_RECORD)
+        self._ended_dirs = np.zeros(2048, DIR)
+        self._tombs = np.zeros((TOMBS, 2), np.uint64)
+        self._fragments = np.zeros((FRAGMENTS, 2), np.uint64)
+        self._sweep_after = 0
+        self._swept_ns = np.iinfo(np.int64).min
+        self._packets_since_sweep = 0
+
+    @property
+    def live(self) -> int:
+        """Flows that have not ended."""
+        from classifier.flows import _kernels as k
+
+        return int(self._state[k.N_LIVE])
+
+    @property
+    def flows(self) -> int:
+        """Flows seen so far, live or ended."""
+        from classifier.flows import _kernels as k
+
+        return int(self._state[k.NEXT_FLOW_ID])
+
+    @property
+    def fragments(self) -> int:
+        """IP fragments seen."""
+        from classifier.flows import _kernels as k
+
+        return int(self._state[k.FRAGMENTS])
+
+    @property
+    def fragments_alone(self) -> int:
+        """Later fragments whose first one was not seen; they are flows without ports."""
+        from classifier.flows import _kernels as k
+
+        return int(self._state[k.LATER_FRAGMENTS_ALONE])
+
+    def add(self, packets: NDArray[np.void], buffer: NDArray[np.uint8]) -> Iterator[FlowBatch]:
+        """Add packets; yield flows that ended, when enough have.
+
+        Parameters
+        ----------
+        packets : ndarray of PACKET, shape (n,)
+            Their ``flow_id`` is written: -1 where a packet is in no flow.
+        buffer : ndarray of uint8
+            What their payload fields index.
+        """
+        from classifier.flows import _kernels as k
+
+        self._reserve(packets.size, buffer.size)
+        k.update(
+            packets,
+            buffer,
+            self._records,
+            self._dirs,
+            self._slots,
+            self._free_records,
+            self._series,
+            self._following,
+            self._free_chunks,
+            self._arena,
+            self._arena.view(np.int64),
+            self._ended,
+            self._ended_dirs,
+            self._tombs,
+            self._fragments,
+            self.counts,
+            self._state,
+            self._idle_ns,
+            self._active_ns,
+        )
+        self._packets_since_sweep += packets.size
+        if self._state[k.N_ENDED] >= BATCH_FLOWS:
+            yield from self._flush()
+        yield from self._expire()
+
+    def finish(self) -> Iterator[FlowBatch]:
+        """End all flows and yield them."""
+        from classifier.flows import _kernels as k
+
+        yield from self._flush()
+        state = self._records["state"][: self._state[k.N_RECORDS]]
+        rows = np.flatnonzero(state & k.LIVE)
+        rows = rows[np.argsort(self._records["flow_id"][rows])]
+        for first in range(0, rows.size, BATCH_FLOWS):
+            yield self._gather(self._records, self._dirs, rows[first : first + BATCH_FLOWS])
+        self._records["state"][: self._state[k.N_RECORDS]] = 0
+        self._state[[k.N_LIVE, k.N_RECORDS, k.N_FREE_RECORDS]] = 0
+        self._slots[:] = 0
+
+    def _reserve(self, n: int, n_bytes: int) -> None:
+        """Make room for what ``n`` packets out of ``n_bytes`` may add."""
+        from classifier.flows import _kernels as k
+
+        state = self._state
+        needed = int(state[k.N_RECORDS]) + n
+        if needed > self._records.size:
+            size = max(needed, self._records.size * 3 // 2)
+            self._records = _grow(self._records, size)
+            self._dirs = _grow(self._dirs, 2 * size)
+            self._free_records = _grow(self._free_records, size)
+        if 2 * (int(state[k.N_LIVE]) + n) > self._slots.size:
+            size = self._slots.size
+            while 2 * (int(state[k.N_LIVE]) + n) > size:
+                size *= 2
+            self._rebuild(size)
+        needed = int(state[k.N_CHUNKS]) + n
+        if needed > self._following.size:
+            size = max(needed, self._following.size * 3 // 2)
+            self._series = _grow(self._series, size * k.CHUNK)
+            self._following = _grow(self._following, size)
+            self._free_chunks = _grow(self._free_chunks, size)
+        # A block is less than twice what it holds, or the smallest
+        needed = int(state[k.ARENA_TOP]) + 2 * n_bytes + n * k.CLASS_BYTES[0]
+        if needed > self._arena.size:
+            size = max(needed, self._arena.size * 3 // 2)
+            self._arena = _grow(self._arena, (size + 7) // 8 * 8)
+        needed = int(state[k.N_ENDED]) + n
+        if needed > self._ended.size:
+            self._ended = _grow(self._ended, needed + BATCH_FLOWS)
+            self._ended_dirs = _grow(self._ended_dirs, 2 * (needed + BATCH_FLOWS))
+
+    def _rebuild(self, size: int) -> None:
+        from classifier.flows import _kernels as k
+
+        self._slots = np.zeros(size, np.uint64)
+        k.rebuild(self._records, int(self._state[k.N_RECORDS]), self._slots)
+
+    def _expire(self) -> Iterator[FlowBatch]:
+        """End flows that are long idle, or too many; each packet pays for O(1) of the work."""
+        from classifier.flows import _kernels as k
+
+        if self._state[k.N_LIVE] > self._max_flows:
+            rows = self._records[: self._state[k.N_RECORDS]]
+            last = rows["last_ns"][rows["state"] & k.LIVE != 0]
+            before = int(np.partition(last, last.size // 4)[last.size // 4]) + 1
+            live = self.live
+            yield from self._sweep(before)
+            self.evicted += live - self.live
+            return
+        if self._idle_ns < 0 or self._packets_since_sweep < self._state[k.N_RECORDS]:
+            return
+        now = int(self._state[k.NOW_NS])
+        if now - self._swept_ns > self._idle_ns // 2:
+            self._packets_since_sweep = 0
+            self._swept_ns = now
+            # Twice the timeout: a packet that comes late by as much still finds its flow
+            yield from self._sweep(now - 2 * self._idle_ns)
+
+    def _sweep(self, before_ns: int) -> Iterator[FlowBatch]:
+        from classifier.flows import _kernels as k
+
+        found = 0
+        self._state[k.SWEEP_ROW] = 0
+        while self._state[k.SWEEP_ROW] >= 0:
+            found += k.sweep(
+                self._records,
+                self._dirs,
+                before_ns,
+                self._free_records,
+                self._ended,
+                self._ended_dirs,
+                self._tombs,
+                self._state,
+            )
+            if self._state[k.N_ENDED] >= BATCH_FLOWS or self._state[k.SWEEP_ROW] >= 0:
+                yield from self._flush()
+        if found:
+            self._rebuild(self._slots.size)
+
+    def _flush(self) -> Iterator[FlowBatch]:
+        from classifier.flows import _kernels as k
+
+        n = int(self._state[k.N_ENDED])
+        for first in range(0, n, BATCH_FLOWS):
+            rows = np.arange(first, min(first + BATCH_FLOWS, n))
+            yield self._gather(self._ended, self._ended_dirs, rows)
+        self._state[k.N_ENDED] = 0
+
+    def _gather(
+        self, records: NDArray[np.void], dirs: NDArray[np.void], rows: NDArray[np.int64]
+    ) -> FlowBatch:
+        from classifier.flows import _gather_kernels as g
+
+        n_packets, n_bytes = g.count(records, rows, self._series, self._following)
+        flows = np.zeros(rows.size, FLOW)
+        packets = np.zeros(n_packets, SERIES)
+        payload = np.zeros(n_bytes, np.uint8)
+        used = g.gather(
+            records,
+            dirs,
+            rows,
+            self._series,
+            self._following,
+            self._free_chunks,
+            self._arena,
+            self._arena.view(np.int64),
+            self._state,
+            flows,
+            packets,
+            payload,
+        )
+        self.duplicates += int(flows["duplicates"].sum(dtype=np.int64))
+        for side in ("orig", "resp"):
+            self.gaps += int(flows[f"{side}_gaps"].sum(dtype=np.int64))
+            self.missing_bytes += int(flows[f"{side}_missing_bytes"].sum(dtype=np.uint64))
+        return FlowBatch(flows, packets, payload[:used])
+
+
+def _timeout_ns(name: str, seconds: float | None) -> int:
+    if seconds is None:
+        return -1
+    if not 0 < seconds < 1e9:
+        raise ClassifierError(
+            f"{name}={seconds} is no timeout", remedy="give seconds above 0, or none"
+        )
+    return round(seconds * 1e9)
+
+
+def _grow(array: NDArray[np.generic], size: int) -> NDArray[np.generic]:
+    """Enlarge in place where the allocator can: no second copy at the peak of memory."""
+    array.resize(size, refcheck=False)
+    return array
