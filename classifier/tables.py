@@ -151,6 +151,7 @@ FAMILIES: dict[str, Kind] = {
             "gtp-u",
             "erspan",
             "nvgre",
+            "etherip",
         ],
         Kind.ENCAPSULATION,
     ),

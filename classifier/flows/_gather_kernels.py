@@ -5,9 +5,12 @@ together from the kept segments in sequence order: retransmissions add nothing, 
 came first, and it ends at the first hole.
 """
 
-import numpy as np
+from typing import Any
 
-from classifier._jit import inline, kernel
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier._jit import borrow, inline, kernel
 from classifier.flows._kernels import (
     CHUNK,
     N_FREE_CHUNKS,
@@ -23,7 +26,12 @@ _SEQ_MASK = (np.int64(1) << 32) - 1
 
 
 @kernel
-def count(records, rows, series, following):
+def count(
+    records: NDArray[Any],
+    rows: NDArray[Any],
+    series: NDArray[Any],
+    following: NDArray[Any],
+) -> Any:
     """Return (packets, payload bytes) that ``gather`` of these rows needs at most."""
     n_packets = 0
     n_bytes = 0
@@ -82,19 +90,19 @@ def stream_head(packets, start, stop, direction, payload, top):
 
 @kernel
 def gather(
-    records,
-    dirs,
-    rows,
-    series,
-    following,
-    free_chunks,
-    arena,
-    arena64,
-    state,
-    flows,
-    packets,
-    payload,
-):
+    records: NDArray[Any],
+    dirs: NDArray[Any],
+    rows: NDArray[Any],
+    series: NDArray[Any],
+    following: NDArray[Any],
+    free_chunks: NDArray[Any],
+    arena: NDArray[Any],
+    arena64: NDArray[Any],
+    state: NDArray[Any],
+    flows: NDArray[Any],
+    packets: NDArray[Any],
+    payload: NDArray[Any],
+) -> Any:
     """Copy ended flows out and free what they held.
 
     Parameters
@@ -110,7 +118,9 @@ def gather(
     -------
     int : bytes of ``payload`` in use
     """
-    n_packets = 0
+    packets, payload, series = borrow(packets), borrow(payload), borrow(series)
+    arena64, state = borrow(arena64), borrow(state)
+    n_packets = np.int64(0)
     top = np.int64(0)
     for i in range(rows.size):
         r = records[rows[i]]

@@ -13,9 +13,12 @@ an arena of blocks in a few sizes with free lists. An ended flow is a copy of it
 The wrapper sees to it, before each call, that every array has room for whatever the call may add.
 """
 
-import numpy as np
+from typing import Any
 
-from classifier._jit import inline, kernel, prefetch
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier._jit import borrow, inline, kernel, prefetch
 from classifier.tables import NO_WRAPPING, PACKET_LIMIT
 
 CHUNK = 8
@@ -128,7 +131,11 @@ def tag_of(h):
 
 
 @kernel
-def rebuild(records, n_records, slots):
+def rebuild(
+    records: NDArray[Any],
+    n_records: int,
+    slots: NDArray[Any],
+) -> None:
     """Enter all live records into ``slots`` (uint64, power of two, all zero)."""
     mask = np.int64(slots.size - 1)
     for row in range(n_records):
@@ -199,7 +206,9 @@ def bytes_to_keep(proto, captured, side):
 
 
 @inline
-def append_packet(r, side, p, direction, buf, series, following, free_chunks, arena, arena64, state):
+def append_packet(
+    r, side, p, direction, buf, series, following, free_chunks, arena, arena64, state
+):
     """Hang one of the first packets on its flow."""
     place = r.n_series % CHUNK
     if place == 0:
@@ -416,7 +425,9 @@ def find_or_make(
 
 
 @inline
-def update_flow(p, r, dirs, row, swapped, buf, series, following, free_chunks, arena, arena64, state):
+def update_flow(
+    p, r, dirs, row, swapped, buf, series, following, free_chunks, arena, arena64, state
+):
     """Add a packet to its flow."""
     direction = 1 if swapped else 0
     side = dirs[2 * row + direction]
@@ -452,26 +463,26 @@ def update_flow(p, r, dirs, row, swapped, buf, series, following, free_chunks, a
 
 @kernel
 def update(
-    packets,
-    buf,
-    records,
-    dirs,
-    slots,
-    free_records,
-    series,
-    following,
-    free_chunks,
-    arena,
-    arena64,
-    ended,
-    ended_dirs,
-    tombs,
-    fragments,
-    counts,
-    state,
-    idle,
-    active,
-):
+    packets: NDArray[Any],
+    buf: NDArray[Any],
+    records: NDArray[Any],
+    dirs: NDArray[Any],
+    slots: NDArray[Any],
+    free_records: NDArray[Any],
+    series: NDArray[Any],
+    following: NDArray[Any],
+    free_chunks: NDArray[Any],
+    arena: NDArray[Any],
+    arena64: NDArray[Any],
+    ended: NDArray[Any],
+    ended_dirs: NDArray[Any],
+    tombs: NDArray[Any],
+    fragments: NDArray[Any],
+    counts: NDArray[Any],
+    state: NDArray[Any],
+    idle: int,
+    active: int,
+) -> None:
     """Add packets to their flows.
 
     Parameters
@@ -489,6 +500,12 @@ def update(
     state : int64 (N_STATE,)
     idle, active : int64, ns; negative = no such timeout
     """
+    packets, buf, records, dirs = borrow(packets), borrow(buf), borrow(records), borrow(dirs)
+    slots, free_records, series = borrow(slots), borrow(free_records), borrow(series)
+    following, free_chunks = borrow(following), borrow(free_chunks)
+    arena, arena64, ended = borrow(arena), borrow(arena64), borrow(ended)
+    ended_dirs, tombs, fragments = borrow(ended_dirs), borrow(tombs), borrow(fragments)
+    state = borrow(state)
     n = packets.size
     hashes = np.empty(BATCH, np.uint64)
     seed = np.uint64(state[SEED])
@@ -549,7 +566,16 @@ def update(
 
 
 @kernel
-def sweep(records, dirs, before_ns, free_records, ended, ended_dirs, tombs, state):
+def sweep(
+    records: NDArray[Any],
+    dirs: NDArray[Any],
+    before_ns: int,
+    free_records: NDArray[Any],
+    ended: NDArray[Any],
+    ended_dirs: NDArray[Any],
+    tombs: NDArray[Any],
+    state: NDArray[Any],
+) -> int:
     """End live flows without a packet since ``before_ns``; return how many, resumable.
 
     ``state[SWEEP_ROW]`` is where to go on; it is -1 when all records were looked at. Stops early

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,16 +56,16 @@ class FlowTable:
         self._state[k.NOW_NS] = np.iinfo(np.int64).min
         # Other data than the capture's author can know, so that no capture can make keys collide
         self._state[k.SEED] = int.from_bytes(os.urandom(8), "little", signed=True)
-        self._records = np.zeros(1024, FLOW_RECORD)
-        self._dirs = np.zeros(2048, DIR)
-        self._free_records = np.zeros(1024, np.int32)
-        self._slots = np.zeros(4096, np.uint64)
-        self._series = np.zeros(1024 * k.CHUNK, SERIES)
-        self._following = np.zeros(1024, np.int32)
-        self._free_chunks = np.zeros(1024, np.int32)
-        self._arena = np.zeros(1 << 20, np.uint8)
-        self._ended = np.zeros(1024, FLOW_RECORD)
-        self._ended_dirs = np.zeros(2048, DIR)
+        self._records: NDArray[Any] = np.zeros(1024, FLOW_RECORD)
+        self._dirs: NDArray[Any] = np.zeros(2048, DIR)
+        self._free_records: NDArray[Any] = np.zeros(1024, np.int32)
+        self._slots: NDArray[Any] = np.zeros(4096, np.uint64)
+        self._series: NDArray[Any] = np.zeros(1024 * k.CHUNK, SERIES)
+        self._following: NDArray[Any] = np.zeros(1024, np.int32)
+        self._free_chunks: NDArray[Any] = np.zeros(1024, np.int32)
+        self._arena: NDArray[Any] = np.zeros(1 << 20, np.uint8)
+        self._ended: NDArray[Any] = np.zeros(1024, FLOW_RECORD)
+        self._ended_dirs: NDArray[Any] = np.zeros(2048, DIR)
         self._tombs = np.zeros((TOMBS, 2), np.uint64)
         self._fragments = np.zeros((FRAGMENTS, 2), np.uint64)
         self._sweep_after = 0
@@ -281,7 +282,7 @@ def _timeout_ns(name: str, seconds: float | None) -> int:
     return round(seconds * 1e9)
 
 
-def _grow(array: NDArray[np.generic], size: int) -> NDArray[np.generic]:
+def _grow(array: NDArray[Any], size: int) -> NDArray[Any]:
     """Enlarge in place where the allocator can: no second copy at the peak of memory."""
     array.resize(size, refcheck=False)
     return array

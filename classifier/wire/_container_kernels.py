@@ -8,9 +8,12 @@ damaged there. All that outlives a call is in ``state`` (int64) and ``interfaces
 pcap: draft-ietf-opsawg-pcap; pcapng: draft-ietf-opsawg-pcapng.
 """
 
-import numpy as np
+from typing import Any
 
-from classifier._jit import inline, kernel
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier._jit import borrow, inline, kernel
 from classifier.wire._packet_kernels import clear, dissect
 
 # Rows of ``state``
@@ -112,7 +115,13 @@ def interface_time(high, low, resolution, offset_s, state):
 
 
 @kernel
-def walk_pcap(buf, filled, state, interfaces, packets):
+def walk_pcap(
+    buf: NDArray[Any],
+    filled: int,
+    state: NDArray[Any],
+    interfaces: NDArray[Any],
+    packets: NDArray[Any],
+) -> int:
     """Read pcap records into rows.
 
     Parameters
@@ -127,6 +136,8 @@ def walk_pcap(buf, filled, state, interfaces, packets):
     -------
     int : rows written
     """
+    buf, packets = borrow(buf), borrow(packets)
+    state, interfaces = borrow(state), borrow(interfaces)
     at = state[POSITION]
     swapped = state[SWAPPED] != 0
     header = state[RECORD_HEADER]
@@ -228,14 +239,20 @@ def read_block(buf, at, length, kind, state, interfaces, packets, n):
         high, low = u32(buf, at + 12, swapped), u32(buf, at + 16, swapped)
         p.ts_ns = interface_time(high, low, row[IF_RESOLUTION], row[IF_OFFSET_S], state)
         state[LAST_NS] = p.ts_ns
-    dissect(
-        buf, start, start + captured, wire, row[IF_LINK], state[DECAPSULATE] != 0, packets, n
-    )
+    dissect(buf, start, start + captured, wire, row[IF_LINK], state[DECAPSULATE] != 0, packets, n)
 
 
 @kernel
-def walk_pcapng(buf, filled, state, interfaces, packets):
+def walk_pcapng(
+    buf: NDArray[Any],
+    filled: int,
+    state: NDArray[Any],
+    interfaces: NDArray[Any],
+    packets: NDArray[Any],
+) -> int:
     """Read pcapng blocks into rows; parameters as for ``walk_pcap``, ``interfaces`` written."""
+    buf, packets = borrow(buf), borrow(packets)
+    state, interfaces = borrow(state), borrow(interfaces)
     at = state[POSITION]
     n = 0
     state[STATUS] = NEED_BYTES

@@ -35,7 +35,17 @@ BAD_VERSION, BAD_HEADER, BAD_EXTENSION, BAD_TRANSPORT = 11, 12, 13, 14
 CUT_LINK, CUT_NETWORK, CUT_TRANSPORT = 15, 16, 17
 
 # Rows of tables.ENCAPSULATIONS
-E_GRE, E_IPIP, E_6IN4, E_4IN6, E_VXLAN, E_GENEVE, E_GTPU, E_TEREDO, E_L2TP = 1, 2, 3, 4, 5, 6, 7, 8, 9
+E_GRE, E_IPIP, E_6IN4, E_4IN6, E_VXLAN, E_GENEVE, E_GTPU, E_TEREDO, E_L2TP = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+)
 E_ERSPAN, E_PPTP, E_ETHERIP = 11, 13, 14
 
 _NONE = np.uint64(NO_WRAPPING)
@@ -209,11 +219,7 @@ def read_transport(buf, at, stop, wire_stop, p):
     """Read the transport header at ``at`` into the row; return 0 or the reason."""
     proto = p.proto
     has_ports = (
-        proto == P_TCP
-        or proto == P_UDP
-        or proto == P_SCTP
-        or proto == P_DCCP
-        or proto == P_UDPLITE
+        proto == P_TCP or proto == P_UDP or proto == P_SCTP or proto == P_DCCP or proto == P_UDPLITE
     )
     header = 0
     if has_ports:
@@ -452,9 +458,7 @@ def find_inner(buf, p, wrapping):
             version, at = after_ppp(buf, at, stop)
             return max(version, 0), at, push_encapsulation(wrapping, E_L2TP)
     if ethernet and at + 14 <= stop:
-        version, at, wrapping = find_ip(
-            buf, at, stop, ETHERNET, push_encapsulation(wrapping, code)
-        )
+        version, at, wrapping = find_ip(buf, at, stop, ETHERNET, push_encapsulation(wrapping, code))
         return max(version, 0), at, wrapping
     return 0, at, wrapping
 

@@ -306,4 +306,3 @@ def order_captures(sources: Sequence[Source]) -> list[Source]:
             return 1, 0
 
     return sorted(sources, key=key)
-

@@ -11,9 +11,8 @@ import io
 import lzma
 import sys
 import zlib
-
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from classifier.errors import CaptureError, CaptureFormatError
 
@@ -30,7 +29,7 @@ _BZIP2, _LZ4 = b"BZh", b"\x04\x22\x4d\x18"
 class _Counted(io.RawIOBase):
     """A raw stream that gives back the bytes that were looked at, and counts."""
 
-    def __init__(self, raw: BinaryIO, close_raw: bool) -> None:
+    def __init__(self, raw: Any, close_raw: bool) -> None:
         self.raw = raw
         self.close_raw = close_raw
         self.count = 0
@@ -98,24 +97,28 @@ class Stream:
 
     def _open_packed(self, magic: bytes) -> None:
         errors: tuple[type[Exception], ...] = (EOFError, OSError, ValueError)
+        packed: Any = self._counted
         if magic.startswith(_GZIP):
-            self._source, self._errors = gzip.GzipFile(fileobj=self._counted), (*errors, zlib.error)
+            self._source, self._errors = gzip.GzipFile(fileobj=packed), (*errors, zlib.error)
         elif magic.startswith(_XZ):
-            self._source, self._errors = lzma.LZMAFile(self._counted), (*errors, lzma.LZMAError)
+            self._source, self._errors = lzma.LZMAFile(packed), (*errors, lzma.LZMAError)
         elif magic.startswith(_BZIP2):
-            self._source, self._errors = bz2.BZ2File(self._counted), errors
+            self._source, self._errors = bz2.BZ2File(packed), errors
         elif magic.startswith(_ZSTD):
             import zstandard
 
             reader = zstandard.ZstdDecompressor(max_window_size=2**27)
-            self._source = reader.stream_reader(self._counted, read_across_frames=True)
+            self._source = reader.stream_reader(packed, read_across_frames=True)
             self._errors = (*errors, zstandard.ZstdError)
         elif magic.startswith(_LZ4):
             import lz4.frame
 
-            self._source, self._errors = lz4.frame.LZ4FrameFile(self._counted), (
-                *errors,
-                RuntimeError,
+            self._source, self._errors = (
+                lz4.frame.LZ4FrameFile(packed),
+                (
+                    *errors,
+                    RuntimeError,
+                ),
             )
 
     @property
@@ -174,7 +177,7 @@ def open_stream(source: object) -> Stream:
             raw_file = path.open("rb", buffering=0)
             size = path.stat().st_size
             return Stream(
-                _Counted(raw_file, True),  # type: ignore[arg-type]
+                _Counted(raw_file, True),
                 str(source),
                 is_file=True,
                 size=size,

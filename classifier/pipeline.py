@@ -1,0 +1,439 @@
+"""Strings the rooms together: captures in, flow rows out.
+
+How this works: each capture's packets go through the flow table a buffer at a time. Flows come out
+in batches as they end; a batch is named, searched for evidence, identified, looked up in the
+register and judged, and becomes a RecordBatch of the columns in ``tables.COLUMNS``. Nothing but
+the live flows outlives a batch.
+"""
+
+import glob
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from classifier.errors import CaptureError, ClassifierError, ModelError
+from classifier.wire import Capture, Source, open_capture, order_captures
+from classifier.wire.reasons import REASONS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from classifier.detectors import Detector
+    from classifier.flows import FlowTable
+    from classifier.policy import Policy
+    from classifier.registry import Registry, Table
+    from classifier.tables import FlowBatch
+
+__all__ = ["Accounting", "Options", "Progress", "Reading", "expand_captures", "iter_flows"]
+
+Progress = Callable[[int, int], None]  # bytes read so far, bytes in all (0 = unknown)
+
+_BUILTIN_MODELS = ("default", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything that changes what a run says about a capture."""
+
+    registry: "Table | None" = None
+    policy: "Policy | None" = None
+    detectors: "tuple[Detector, ...] | None" = None
+    local: tuple[str, ...] | None = None
+    at_ns: int | None = None
+    idle_timeout_s: float | None = 600
+    active_timeout_s: float | None = None
+    decapsulate: bool = False
+    separate: bool = False
+    threshold: float = 0.5
+    max_flows: int = 1_000_000
+
+    def described(self) -> dict[str, object]:
+        """Return the options as plain values for ``meta``."""
+        return {
+            "detectors": [d.name for d in self.detectors] if self.detectors is not None else "all",
+            "local": list(self.local) if self.local is not None else "default",
+            "at_ns": self.at_ns,
+            "idle_timeout_s": self.idle_timeout_s,
+            "active_timeout_s": self.active_timeout_s,
+            "decapsulate": self.decapsulate,
+            "separate": self.separate,
+            "threshold": self.threshold,
+        }
+
+
+class Accounting(dict[str, int]):
+    """Where every packet went.
+
+    ``packets_read`` is the sum of all other keys that begin with ``packets_``: ``packets_in_flows``
+    and one key for each reason why a packet is in no flow. The other keys stand beside: they count
+    things that also are in flows.
+    """
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every packet is accounted for."""
+        parts = sum(n for k, n in self.items() if k.startswith("packets_") and k != "packets_read")
+        return parts == self["packets_read"]
+
+
+def make_options(
+    *,
+    registry: "Registry | Table | str | Path | None" = None,
+    policy: "Policy | str | Path | None" = None,
+    model: object = "default",
+    detectors: "Sequence[str | Detector] | None" = None,
+    local: Sequence[str] | None = None,
+    at: str | int | None = None,
+    **settings: Any,
+) -> Options:
+    """Open what the arguments of ``classify`` name.
+
+    Raises
+    ------
+    ClassifierError
+        If a register, policy, detector, prefix or setting cannot be used.
+    """
+    import numpy as np
+
+    from classifier.policy import Policy
+    from classifier.registry import Registry, inside
+    from classifier.registry.store import time_ns
+    from classifier.tables import FLOW
+
+    if model is not None and model not in _BUILTIN_MODELS:
+        raise ModelError(
+            f"{model!r} is no model that can be loaded",
+            remedy="this version ships detectors alone; leave model out or give none",
+        )
+    if isinstance(registry, str | Path):
+        registry = Registry.open(registry)
+    if isinstance(registry, Registry):
+        registry = registry.compile()
+    if policy is None:
+        policy = "observe-only" if registry is None else "registered-only"
+    if not isinstance(policy, Policy):
+        policy = Policy.open(policy)
+    chosen = None
+    if detectors is not None:
+        from classifier.detectors import select
+
+        chosen = select(detectors)
+    if local is not None:
+        inside(np.zeros(0, FLOW), local)  # refuses what is no prefix
+    threshold = settings.get("threshold", 0.5)
+    if not 0 < threshold <= 1:
+        raise ClassifierError(
+            f"threshold={threshold} is no probability", remedy="give a number above 0 and up to 1"
+        )
+    return Options(
+        registry=registry,
+        policy=policy,
+        detectors=chosen,
+        local=tuple(local) if local is not None else None,
+        at_ns=time_ns(at, "at") if at is not None else None,
+        **settings,
+    )
+
+
+def expand_captures(captures: "Source | Sequence[Source]") -> list[Source]:
+    """Turn a path, a list, a glob pattern, bytes or a file object into a list of captures.
+
+    Raises
+    ------
+    CaptureError
+        If a pattern matches nothing, or nothing was given.
+    """
+    if isinstance(captures, str | Path | bytes | bytearray | memoryview) or hasattr(
+        captures, "read"
+    ):
+        captures = [captures]  # type: ignore[list-item]
+    found: list[Source] = []
+    item: Any
+    for item in captures:
+        if isinstance(item, str) and glob.has_magic(item) and not Path(item).exists():
+            matches = sorted(  # Path.glob takes no absolute pattern
+                path
+                for path in glob.glob(item, recursive=True)  # noqa: PTH207
+                if Path(path).is_file()
+            )
+            if not matches:
+                raise CaptureError(
+                    "no file matches this pattern", path=item, remedy="check the pattern"
+                )
+            found.extend(matches)
+        else:
+            found.append(item)
+    if not found:
+        raise CaptureError("no capture was given", remedy="name at least one file")
+    return found
+
+
+@dataclass(slots=True)
+class Reading:
+    """One pass over captures: an iterator of judged rows, and its books.
+
+    Attributes
+    ----------
+    captures : list of str
+        Base names, by ``PACKET.capture``.
+    problems : list of ClassifierError
+        Captures that could not be read, and damage in those that could in part.
+    failed : int
+        How many of ``problems`` are captures that could not be read at all.
+    """
+
+    sources: list[Source]
+    options: Options
+    progress: Progress | None = None
+    captures: list[str] = field(default_factory=list)
+    problems: list[ClassifierError] = field(default_factory=list)
+    failed: int = 0
+    accounting: Accounting = field(default_factory=Accounting)
+    _done_bytes: int = 0
+    _total_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        """Put the captures in order and open the books."""
+        self.sources = order_captures(self.sources)
+        self._total_bytes = _size_of(self.sources)
+        self.accounting["packets_read"] = self.accounting["packets_in_flows"] = 0
+        self.accounting.update({f"packets_{name}": 0 for name in REASONS[1:]})
+        self.accounting.update(
+            dict.fromkeys(
+                (
+                    "flows",
+                    "duplicates",
+                    "fragments",
+                    "fragments_without_first",
+                    "holes",
+                    "hole_bytes",
+                    "evictions",
+                    "timestamps_clamped",
+                    "captures_read",
+                    "captures_damaged",
+                    "captures_failed",
+                ),
+                0,
+            )
+        )
+
+    def batches(self) -> Iterator["FlowBatch"]:
+        """Yield ended flows; ``flow_id`` is dense over all captures, but batches are in no order."""
+        table = self._new_table()
+        offset = 0
+        for source in self.sources:
+            for packets, buffer in self._packets(source):
+                for batch in table.add(packets, buffer):
+                    yield _shifted(batch, offset)
+            if self.options.separate:
+                for batch in self._close(table):
+                    yield _shifted(batch, offset)
+                offset += table.flows
+                table = self._new_table()
+        for batch in self._close(table):
+            yield _shifted(batch, offset)
+
+    def packets(self) -> "Iterator[tuple[NDArray[np.void], NDArray[np.uint8]]]":
+        """Yield the packet table with ``flow_id`` set, and the buffer of its payload fields."""
+        table = self._new_table()
+        offset = 0
+        for source in self.sources:
+            for packets, buffer in self._packets(source):
+                for _ in table.add(packets, buffer):
+                    pass
+                packets["flow_id"][packets["flow_id"] >= 0] += offset
+                yield packets, buffer
+            if self.options.separate:
+                offset += table.flows
+                table = self._new_table()
+
+    def rows(self) -> Iterator["pa.RecordBatch"]:
+        """Yield the flow columns of ended flows, judged."""
+        for batch in self.batches():
+            yield judged_rows(batch, self.captures, self.options)
+
+    def _new_table(self) -> "FlowTable":
+        from classifier.flows import FlowTable
+
+        return FlowTable(
+            idle_timeout_s=self.options.idle_timeout_s,
+            active_timeout_s=self.options.active_timeout_s,
+            max_flows=self.options.max_flows,
+        )
+
+    def _packets(self, source: Source) -> "Iterator[tuple[NDArray[np.void], NDArray[np.uint8]]]":
+        try:
+            capture = open_capture(
+                source, index=len(self.captures), decapsulate=self.options.decapsulate
+            )
+        except CaptureError as error:
+            self._fail(error)
+            return
+        self.captures.append(capture.name)
+        try:
+            for packets, buffer in capture.batches():
+                if self.progress:
+                    self.progress(self._done_bytes + capture.stream.position, self._total_bytes)
+                yield packets, buffer
+        except CaptureError as error:
+            self._fail(error)
+        else:
+            self.accounting["captures_read"] += 1
+        self._add_capture(capture)
+
+    def _fail(self, error: CaptureError) -> None:
+        if len(self.sources) == 1:
+            raise error
+        self.problems.append(error)
+        self.failed += 1
+        self.accounting["captures_failed"] += 1
+
+    def _add_capture(self, capture: Capture) -> None:
+        self._done_bytes += capture.stream.position
+        self.problems.extend(capture.damage)
+        self.accounting["packets_read"] += capture.packets_read
+        self.accounting["timestamps_clamped"] += capture.clamped
+        self.accounting["captures_damaged"] += len(capture.damage) > 0
+
+    def _close(self, table: "FlowTable") -> Iterator["FlowBatch"]:
+        """End a table's flows and book them."""
+        yield from table.finish()
+        books = self.accounting
+        books["packets_in_flows"] += int(table.counts[0])
+        for reason, name in enumerate(REASONS[1:], start=1):
+            books[f"packets_{name}"] += int(table.counts[reason])
+        books["flows"] += table.flows
+        books["duplicates"] += table.duplicates
+        books["fragments"] += table.fragments
+        books["fragments_without_first"] += table.fragments_alone
+        books["holes"] += table.gaps
+        books["hole_bytes"] += table.missing_bytes
+        books["evictions"] += table.evicted
+
+
+def judged_rows(batch: "FlowBatch", captures: Sequence[str], options: Options) -> "pa.RecordBatch":
+    """Name, identify, look up and judge the flows of a batch."""
+    from classifier.detectors import DETECTORS, run_detectors
+    from classifier.detectors.applications import SERVICES, name_applications
+    from classifier.identify import identify
+    from classifier.report.columns import observed_columns
+
+    evidence = run_detectors(
+        batch, options.detectors if options.detectors is not None else DETECTORS
+    )
+    identification = identify(batch, evidence, threshold=options.threshold)
+    names = name_applications(batch)
+    observed = observed_columns(batch, captures, names, SERVICES, identification)
+    registered = registration_of(batch.flows, options)
+    return with_verdicts(observed, registered, options.policy)
+
+
+def registration_of(flows: "NDArray[np.void]", options: Options) -> "pa.RecordBatch":
+    """Look the endpoints of flows up; the columns ``registered`` to ``near_miss``."""
+    import numpy as np
+    import pyarrow as pa
+
+    from classifier.registry import NEAR_MISSES, client_is_orig, match_flows
+    from classifier.report.columns import registration_columns
+
+    if options.registry is None:
+        nobody = pa.table({n: [""] for n in ("registration_id", "organisation", "category")})
+        n = flows.size
+        nowhere = np.full(n, "", object)
+        return registration_columns(np.full(n, -1, np.int32), np.zeros(n, np.int8), nowhere, nobody)
+    found = match_flows(
+        options.registry, flows, client_is_orig(flows, options.local), at_ns=options.at_ns
+    )
+    near_miss = np.array(NEAR_MISSES, object)[found.near_miss]
+    return registration_columns(found.row, found.side, near_miss, options.registry.rows)
+
+
+def with_verdicts(
+    observed: "pa.RecordBatch", registered: "pa.RecordBatch", policy: "Policy | None"
+) -> "pa.RecordBatch":
+    """Complete observed columns by those of registration and policy."""
+    import pyarrow as pa
+
+    from classifier.report.columns import assemble
+
+    if policy is None:
+        raise ClassifierError("no policy was given", remedy="give a policy")
+    known = pa.RecordBatch.from_arrays(
+        [*observed.columns, *registered.columns],
+        names=[*observed.schema.names, *registered.schema.names],
+    )
+    verdicts, rules = policy.judge(known)
+    return assemble(observed, registered, verdicts, rules)
+
+
+def iter_flows(
+    captures: "Source | Sequence[Source]",
+    *,
+    registry: "Registry | Table | str | Path | None" = None,
+    policy: "Policy | str | Path | None" = None,
+    model: object = "default",
+    detectors: "Sequence[str | Detector] | None" = None,
+    local: Sequence[str] | None = None,
+    at: str | int | None = None,
+    idle_timeout_s: float | None = 600,
+    active_timeout_s: float | None = None,
+    decapsulate: bool = False,
+    separate: bool = False,
+    threshold: float = 0.5,
+    progress: Progress | None = None,
+) -> Iterator["pa.RecordBatch"]:
+    """Yield flows as they end, in constant memory.
+
+    Parameters
+    ----------
+    captures
+        As for ``classify``, and so are all other parameters.
+    progress : callable, optional
+        Called with (bytes read so far, bytes in all).
+
+    Yields
+    ------
+    pyarrow.RecordBatch
+        The flow columns, some thousand rows at a time, in the order in which flows end.
+
+    Raises
+    ------
+    ClassifierError
+        If an option, or the only capture, cannot be used.
+    """
+    options = make_options(
+        registry=registry,
+        policy=policy,
+        model=model,
+        detectors=detectors,
+        local=local,
+        at=at,
+        idle_timeout_s=idle_timeout_s,
+        active_timeout_s=active_timeout_s,
+        decapsulate=decapsulate,
+        separate=separate,
+        threshold=threshold,
+    )
+    return Reading(expand_captures(captures), options, progress).rows()
+
+
+def _shifted(batch: "FlowBatch", offset: int) -> "FlowBatch":
+    """Count flow ids on from those of earlier, separate captures."""
+    if offset:
+        flows = batch.flows
+        flows["flow_id"] += offset
+        flows["parent_flow_id"][flows["parent_flow_id"] >= 0] += offset
+    return batch
+
+
+def _size_of(sources: Sequence[Source]) -> int:
+    total = 0
+    for source in sources:
+        if isinstance(source, bytes | bytearray):
+            total += len(source)
+        elif isinstance(source, str | Path) and Path(source).is_file():
+            total += Path(source).stat().st_size
+    return total

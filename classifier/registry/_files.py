@@ -1,0 +1,289 @@
+"""Registers as CSV and JSON files: reading them into columns, and writing them."""
+
+import contextlib
+import csv
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from classifier.errors import RegistryError
+from classifier.registry import _text_kernels
+from classifier.registry._fields import COLUMN_NAMES, FREE_TEXT, shown
+from classifier.registry._parse import FIELD_LIMIT, PROBLEM_LIMIT, Raw, binary_column
+
+__all__ = ["read_csv", "read_json", "replacing", "write_csv", "write_json"]
+
+# Above this a file is not read, so that its size bounds the memory it takes. A register of a
+# million rows has about 100 MB.
+_CSV_LIMIT = 256 << 20
+_JSON_LIMIT = 64 << 20  # objects take more room than the text they are written in
+_HEADER_LIMIT = 64 << 10
+_COLUMNS_TEXT = ",".join(COLUMN_NAMES)
+
+# A spreadsheet runs text that begins so as a formula (OWASP, "CSV Injection"). It is written with
+# an apostrophe in front, which reading takes away again.
+_FORMULA = re.compile(r"'*[=+\-@]")
+_GUARDED = rb"^'('*[=+\-@])"
+
+
+def _read(path: Path, limit: int) -> bytes:
+    """Return a file's bytes."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        reason = (error.strerror or "unreadable").lower()
+        raise RegistryError(reason, path=path.name, remedy=f"looked for it at {path}") from error
+    if len(data) > limit:
+        megabytes = limit >> 20
+        raise RegistryError(
+            f"is larger than {megabytes} MiB",
+            path=path.name,
+            remedy="import it into a .db in parts",
+        )
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise RegistryError("is UTF-16", path=path.name, remedy="save it as UTF-8")
+    return data
+
+
+def read_csv(path: Path) -> Raw:
+    """Split a CSV register into columns.
+
+    Raises
+    ------
+    RegistryError
+        If there is no such file or its header cannot be used.
+    """
+    data = _read(path, _CSV_LIMIT)
+    first = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+    names, first, line = _header(data, first, path.name)
+    content = np.frombuffer(data, np.uint8)
+    slots = [COLUMN_NAMES.index(name) if name in COLUMN_NAMES else -1 for name in names]
+    slot_of = np.array(slots, np.int64)
+    slot_of.flags.writeable = False
+    capacity = int(np.count_nonzero(content == ord(","))) // (slot_of.size - 1) + 1
+    out = np.empty(content.size, np.uint8)
+    starts, stops = (np.zeros((capacity, len(COLUMN_NAMES)), np.int32) for _ in range(2))
+    lines = np.zeros(capacity, np.int32)
+    bad = [np.zeros(PROBLEM_LIMIT, np.int32) for _ in range(3)]
+    n, n_bad = _text_kernels.split_rows(
+        content, first, line, slot_of, out, starts, stops, lines, *bad
+    )
+    columns = {
+        name: _column(out, starts[:n, k].copy(), stops[:n, k].copy())
+        for k, name in enumerate(COLUMN_NAMES)
+    }
+    for name in FREE_TEXT:
+        columns[name] = _unguarded(columns[name])
+    kept = min(n_bad, PROBLEM_LIMIT)
+    problems = [
+        (int(at), _row_problem(int(kind), int(fields), len(names), path.name, int(at)))
+        for at, kind, fields in zip(*(part[:kept] for part in bad), strict=True)
+    ]
+    return Raw(path.name, columns, lines[:n].astype(np.int64), problems, n_bad - kept)
+
+
+def _header(data: bytes, first: int, path: str) -> tuple[list[str], int, int]:
+    """Return the column names, where the rows begin, and on which line."""
+    line = 1
+    while first < len(data) and data[first] in b"\r\n":
+        line += data[first] == 10
+        first += 1
+    head = data[first : first + _HEADER_LIMIT]
+    stop = min((at for at in (head.find(b"\n"), head.find(b"\r")) if at >= 0), default=len(head))
+    if not head:
+        raise RegistryError("is empty", path=path, remedy=f"the first line is {_COLUMNS_TEXT}")
+    try:
+        text = head[:stop].decode()
+        names = [name.strip().lower() for name in next(csv.reader([text], strict=True))]
+    except (UnicodeDecodeError, csv.Error) as error:
+        problem, remedy = "the header cannot be read", f"the first line is {_COLUMNS_TEXT}"
+        raise RegistryError(problem, path=path, line=line, remedy=remedy) from error
+    twice = next((name for name in names if names.count(name) > 1 and name), None)
+    missing = [name for name in COLUMN_NAMES if name not in names]
+    if missing:
+        problem = f"the header lacks {', '.join(missing)}"
+        remedy = f"the first line is {_COLUMNS_TEXT}"
+        if len(names) == 1 and (";" in text or "\t" in text):
+            remedy = "separate the columns by commas"
+        raise RegistryError(problem, path=path, line=line, remedy=remedy)
+    if twice is not None:
+        problem = f"the header names {shown(twice)} twice"
+        raise RegistryError(problem, path=path, line=line, remedy="name each column once")
+    return names, first + stop, line
+
+
+def _row_problem(kind: int, fields: int, wanted: int, path: str, line: int) -> RegistryError:
+    """Say why a row could not be split."""
+    if kind == _text_kernels.UNCLOSED:
+        problem, remedy = (
+            "a quoted field is never closed",
+            'end it with "; nothing after it is read',
+        )
+    elif kind in (_text_kernels.TOO_FEW, _text_kernels.TOO_MANY):
+        problem = f"the row has {fields:,} fields and the header {wanted}"
+        remedy = 'put a text with commas between "'
+    else:
+        problem, remedy = "text follows a closing quote", 'write a quote inside a text as ""'
+    return RegistryError(problem, path=path, line=line, remedy=remedy)
+
+
+def _column(
+    out: NDArray[np.uint8], starts: NDArray[np.int32], stops: NDArray[np.int32]
+) -> pa.BinaryArray:
+    """Return the fields ``out[start:stop]`` as a column."""
+    offsets = np.zeros(starts.size + 1, np.int32)
+    content = np.empty(int((stops - starts).sum(dtype=np.int64)), np.uint8)
+    _text_kernels.gather(out, starts, stops, offsets, content)
+    buffers = [None, pa.py_buffer(offsets.data), pa.py_buffer(content.data)]
+    column: Any = pa.Array.from_buffers(pa.binary(), starts.size, buffers)
+    return cast("pa.BinaryArray", column)
+
+
+def _unguarded(column: pa.BinaryArray) -> pa.BinaryArray:
+    """Take the apostrophe from guarded formulas."""
+    if not pc.any(pc.starts_with(column, "'")).as_py():
+        return column
+    texts: list[Any] = column.to_pylist()
+    guarded = re.compile(_GUARDED)
+    return binary_column([guarded.sub(rb"\1", text, count=1) for text in texts])
+
+
+def read_json(path: Path) -> Raw:
+    """Split a JSON register, a list of objects, into columns.
+
+    Raises
+    ------
+    RegistryError
+        If there is no such file or it is no list.
+    """
+    data = _read(path, _JSON_LIMIT)
+    text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    texts: dict[str, list[bytes]] = {name: [] for name in COLUMN_NAMES}
+    lines: list[int] = []
+    problems: list[tuple[int, RegistryError]] = []
+    uncounted = 0
+    for line, item in _items(text, path.name):
+        fields, problem, remedy = _fields_of(item)
+        if not problem:
+            lines.append(line)
+            for name, field in zip(COLUMN_NAMES, fields, strict=True):
+                texts[name].append(field)
+        elif len(problems) < PROBLEM_LIMIT:
+            error = RegistryError(problem, path=path.name, line=line, remedy=remedy)
+            problems.append((line, error))
+        else:
+            uncounted += 1
+    columns = {name: binary_column(texts[name]) for name in COLUMN_NAMES}
+    return Raw(path.name, columns, np.array(lines, np.int64), problems, uncounted)
+
+
+def _items(text: str, path: str) -> Iterator[tuple[int, object]]:
+    """Yield the items of a JSON list with the lines on which they begin."""
+    space = re.compile(r"[ \t\r\n]*")
+    decoder = json.JSONDecoder()
+
+    def skip(position: int) -> int:
+        match = space.match(text, position)
+        return match.end() if match else position
+
+    position = skip(0)
+    if text[position : position + 1] != "[":
+        problem = "is empty" if position == len(text) else "is not a JSON list"
+        raise RegistryError(problem, path=path, remedy="write [{...}, ...], one object per row")
+    line, counted = 1, 0
+    position = skip(position + 1)
+    closed = text[position : position + 1] == "]"
+    if closed:
+        position = skip(position + 1)
+    while not closed:
+        line += text.count("\n", counted, position)
+        counted = position
+        try:
+            item, position = decoder.raw_decode(text, position)
+            position = skip(position)
+            if text[position : position + 1] not in (",", "]"):
+                raise ValueError("neither comma nor bracket")
+        except (ValueError, RecursionError) as error:
+            line += text.count("\n", counted, position)
+            remedy = "write objects like those of the export, with commas between"
+            raise RegistryError("is not JSON", path=path, line=line, remedy=remedy) from error
+        yield line, item
+        closed = text[position] == "]"
+        position = skip(position + 1)
+    if position < len(text):
+        line += text.count("\n", counted, position)
+        raise RegistryError(
+            "text follows the list", path=path, line=line, remedy="write one list per file"
+        )
+
+
+def _fields_of(item: object) -> tuple[list[bytes], str, str]:
+    """Return an object's fields as bytes, or a problem and its remedy."""
+    if not isinstance(item, dict):
+        return [], "the item is not an object", f"give it the keys {_COLUMNS_TEXT}"
+    missing = [name for name in COLUMN_NAMES if name not in item]
+    if missing:
+        return [], f"the object lacks {', '.join(missing)}", f"its keys are {_COLUMNS_TEXT}"
+    fields: list[bytes] = []
+    for name in COLUMN_NAMES:
+        value = item[name]
+        if value is None and name == "valid_to":
+            value = ""
+        if isinstance(value, int) and not isinstance(value, bool) and name in ("port", "proto"):
+            value = str(value) if abs(value) < 10**9 else "?"
+        if not isinstance(value, str):
+            return [], f"{name} is not a text", 'write it between "'
+        # A lone surrogate, written as an escape, is left for the check of the bytes.
+        fields.append(value.encode("utf-8", "surrogatepass")[: FIELD_LIMIT + 1])
+    return fields, "", ""
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to; when all went well it takes the place of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        reason = (error.strerror or "cannot be written").lower()
+        raise RegistryError(reason, path=str(path), remedy="choose another place") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_csv(text: pa.Table, path: Path) -> None:
+    """Write rows as a CSV register, so that no spreadsheet runs a holder's text."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMN_NAMES)
+        for batch in text.to_batches(max_chunksize=50_000):
+            columns: list[list[Any]] = [batch.column(name).to_pylist() for name in COLUMN_NAMES]
+            for name in FREE_TEXT:
+                k = COLUMN_NAMES.index(name)
+                columns[k] = [f"'{t}" if _FORMULA.match(t) else t for t in columns[k]]
+            writer.writerows(zip(*columns, strict=True))
+
+
+def write_json(text: pa.Table, path: Path) -> None:
+    """Write rows as a JSON register, one object per line."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        _write_items(text, file)
+
+
+def _write_items(text: pa.Table, file: IO[str]) -> None:
+    separator = "[\n"
+    for batch in text.to_batches(max_chunksize=50_000):
+        for row in batch.to_pylist():
+            file.write(separator + json.dumps(row, ensure_ascii=False))
+            separator = ",\n"
+    file.write("\n]\n" if separator == ",\n" else "[]\n")

@@ -1,0 +1,546 @@
+"""``classify`` and what it returns: a run over captures, to look at, judge again and write."""
+
+import hashlib
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from classifier import __version__
+from classifier.errors import CaptureError, ClassifierError, ResourceError
+from classifier.pipeline import (
+    Accounting,
+    Options,
+    Progress,
+    Reading,
+    expand_captures,
+    make_options,
+    registration_of,
+    with_verdicts,
+)
+from classifier.tables import SCHEMA_VERSION, protocol_number
+from classifier.wire import Source
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from classifier.detectors import Detector
+    from classifier.policy import Policy
+    from classifier.registry import Registry, Table
+    from classifier.report.text import Explanation
+
+__all__ = ["Run", "classify", "open_run"]
+
+MOST_DISSECTED = 1000
+
+
+class Run:
+    """The flows of one or more captures, identified, looked up and judged.
+
+    Made by ``classify`` and ``open_run``.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        One row per flow, the columns of ``classifier.tables.COLUMNS``.
+    accounting : Accounting
+        Where every packet went.
+    problems : tuple of ClassifierError
+        Captures that could not be read, or only in part.
+    """
+
+    def __init__(
+        self,
+        table: "pa.Table",
+        accounting: Accounting,
+        *,
+        sources: Sequence[Source] = (),
+        options: Options | None = None,
+        meta: dict[str, Any] | None = None,
+        problems: Sequence[ClassifierError] = (),
+    ) -> None:
+        self.table = table
+        self.accounting = accounting
+        self.problems = tuple(problems)
+        self._sources = tuple(sources)
+        self._options = options
+        self._meta = meta
+
+    @cached_property
+    def flows(self) -> "pd.DataFrame":
+        """One row per flow, as pandas.DataFrame."""
+        frame = self.table.to_pandas()
+        for column in ("vlan", "evidence"):
+            frame[column] = [list(cell) for cell in frame[column]]
+        return frame
+
+    @cached_property
+    def evidence(self) -> "pd.DataFrame":
+        """One row per piece of evidence: flow_id, detector, strength, detail, packet."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        lists = self.table.column("evidence").combine_chunks()
+        parents = pc.list_parent_indices(lists)
+        fields = lists.flatten()
+        ids = self.table.column("flow_id").combine_chunks().take(parents)
+        names = ["detector", "strength", "detail", "packet"]
+        columns = [ids, *(fields.field(name) for name in names)]
+        return pa.Table.from_arrays(columns, names=["flow_id", *names]).to_pandas()
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        """Schema version, options, library version, and hashes of what went in."""
+        if self._meta is not None:
+            return self._meta
+        options = self._options or Options()
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "library_version": __version__,
+            "options": options.described(),
+            "captures": [_described(source) for source in self._sources],
+            "register": options.registry.hash if options.registry is not None else None,
+            "policy": _policy_meta(options.policy),
+            "model": None,
+            "probabilities": "provisional",
+        }
+
+    def summary(self) -> "pd.DataFrame":
+        """Return flows, packets and bytes by verdict, family and whether registered."""
+        table = self.table
+        frame = table.select(["verdict", "family", "registered"]).to_pandas()
+        for name in ("packets", "bytes"):
+            frame[name] = (
+                table.column(f"orig_{name}").to_numpy() + table.column(f"resp_{name}").to_numpy()
+            )
+        frame["flows"] = 1
+        keys = ["verdict", "family", "registered"]
+        return frame.groupby(keys, as_index=False)[["flows", "packets", "bytes"]].sum()
+
+    def explain(self, flow_id: int) -> "Explanation":
+        """Return why a flow got its verdict, with the packets behind it.
+
+        Parameters
+        ----------
+        flow_id : int
+
+        Returns
+        -------
+        Explanation
+            Prints as text; evidence names packets as Wireshark counts them.
+
+        Raises
+        ------
+        ClassifierError
+            If there is no such flow.
+        """
+        from classifier.report.text import Explanation
+
+        row = self._row(flow_id)
+        frames = [item["packet"] for item in row["evidence"]]
+        packets: list[dict[str, Any]] = []
+        if frames and self._readable():
+            packets = self._packet_rows(row, set(frames), with_payload=True)
+        policy = self._options.policy if self._options else None
+        return Explanation(row, packets, policy)
+
+    def packets(self, flow_id: int) -> "pd.DataFrame":
+        """Return a flow's packets; the captures are read again.
+
+        Columns: frame, capture, ts_ns, direction (``orig`` or ``resp``), ip_bytes, payload_bytes,
+        tcp_flags, seq.
+
+        Raises
+        ------
+        ClassifierError
+            If there is no such flow, or the captures cannot be read a second time.
+        """
+        import pandas as pd
+
+        row = self._row(flow_id)
+        self._must_be_readable()
+        columns = ["frame", "capture", "ts_ns", "direction", "ip_bytes", "payload_bytes"]
+        columns += ["tcp_flags", "seq"]
+        return pd.DataFrame(self._packet_rows(row, None), columns=columns)
+
+    def dissect(self, flow_id: int) -> list[Any]:
+        """Return a flow's first 1,000 packets as pyshark packets (needs the tshark program).
+
+        Raises
+        ------
+        ResourceError
+            If tshark is not installed.
+        ClassifierError
+            If there is no such flow, or its capture is not a file.
+        """
+        from classifier.report.dissect import dissect_frames
+
+        row = self._row(flow_id)
+        self._must_be_readable()
+        wanted: dict[str, list[int]] = {}
+        for packet in self._packet_rows(row, None)[:MOST_DISSECTED]:
+            wanted.setdefault(packet["capture"], []).append(packet["frame"])
+        found: list[Any] = []
+        for name, frames in wanted.items():
+            paths = [s for s in self._sources if isinstance(s, str | Path) and Path(s).name == name]
+            if not paths:
+                raise ResourceError(
+                    "only captures that are files can be dissected",
+                    path=name,
+                    remedy="write it to a file first",
+                )
+            found += dissect_frames(Path(paths[0]), frames)
+        return found
+
+    def judge(
+        self,
+        policy: "Policy | str | Path | None" = None,
+        registry: "Registry | Table | str | Path | None" = None,
+    ) -> "Run":
+        """Apply another policy or register to the same flows, without parsing again.
+
+        Parameters
+        ----------
+        policy : Policy, name or path, optional
+            The present one where left out.
+        registry : Registry or path, optional
+            The present registrations where left out.
+
+        Returns
+        -------
+        Run
+        """
+        import pyarrow as pa
+
+        from classifier.report.columns import OBSERVED, REGISTRATION, SCHEMA
+
+        present = self._options or Options()
+        chosen = make_options(
+            registry=registry, policy=policy if policy is not None else present.policy
+        )
+        options = replace(present, policy=chosen.policy)
+        if registry is not None:
+            options = replace(options, registry=chosen.registry)
+        batches = []
+        for batch in self.table.to_batches(max_chunksize=65536):
+            if registry is None:
+                registered = batch.select(list(REGISTRATION))
+            else:
+                registered = registration_of(_endpoints(batch), options)
+            observed = batch.select(list(OBSERVED))
+            batches.append(with_verdicts(observed, registered, options.policy))
+        table = pa.Table.from_batches(batches, schema=SCHEMA)
+        run = Run(
+            table,
+            Accounting(self.accounting),
+            sources=self._sources,
+            options=options,
+            problems=self.problems,
+        )
+        if self._meta is not None:
+            changed = {"policy": _policy_meta(options.policy)}
+            if options.registry is not None:
+                changed["register"] = options.registry.hash  # type: ignore[assignment]
+            run._meta = {**self._meta, **changed}
+        return run
+
+    def write(self, path: str | Path) -> None:
+        """Write the flows as ``.ndjson``, ``.parquet`` or ``.csv``, by suffix; ``-`` is stdout.
+
+        Raises
+        ------
+        ClassifierError
+            If the suffix is not known or the place cannot be written.
+        """
+        from classifier.report.writers import write_flows
+
+        write_flows(self.table, path, meta=self.meta, accounting=self.accounting)
+
+    def __repr__(self) -> str:
+        """Return one line: flows and VPN flows."""
+        vpn = sum(self.table.column("is_vpn").to_pylist())
+        return f"<Run: {self.table.num_rows} flows, {vpn} VPN>"
+
+    def _repr_html_(self) -> str:
+        from classifier.report.html_repr import table_html
+
+        return str(table_html(self.summary(), caption=repr(self)))
+
+    def _row(self, flow_id: int) -> dict[str, Any]:
+        import pyarrow.compute as pc
+
+        index = pc.index(self.table.column("flow_id"), flow_id).as_py()
+        if index < 0:
+            raise ClassifierError(
+                f"there is no flow {flow_id}",
+                remedy=f"flow ids go from 0 to {self.table.num_rows - 1}",
+            )
+        row: dict[str, Any] = self.table.slice(index, 1).to_pylist()[0]
+        return row
+
+    def _readable(self) -> bool:
+        return bool(self._sources) and all(
+            isinstance(s, bytes | bytearray) or (isinstance(s, str | Path) and Path(s).is_file())
+            for s in self._sources
+        )
+
+    def _must_be_readable(self) -> None:
+        if not self._readable():
+            raise CaptureError(
+                "the captures of this run cannot be read a second time",
+                remedy="classify files, not streams, to look at packets",
+            )
+
+    def _packet_rows(
+        self, row: dict[str, Any], frames: set[int] | None, *, with_payload: bool = False
+    ) -> list[dict[str, Any]]:
+        """Read the captures again and pick a flow's packets, or those frames of it."""
+        reading = Reading(list(self._sources), self._options or Options())
+        left = row["orig_packets"] + row["resp_packets"]
+        found: list[dict[str, Any]] = []
+        originator = (row["orig_ip"], row["orig_port"])
+        for packets, buffer in reading.packets():
+            for p in packets[packets["flow_id"] == row["flow_id"]]:
+                left -= 1
+                frame = int(p["frame"])
+                if frames is not None and frame not in frames:
+                    continue
+                source = (_address(p["src_hi"], p["src_lo"], p["ip_version"]), int(p["src_port"]))
+                item: dict[str, Any] = {
+                    "frame": frame,
+                    "capture": reading.captures[int(p["capture"])],
+                    "ts_ns": int(p["ts_ns"]),
+                    "direction": "orig" if source == originator else "resp",
+                }
+                for name in ("ip_bytes", "payload_bytes", "tcp_flags", "seq"):
+                    item[name] = int(p[name])
+                if with_payload:
+                    item["payload"] = buffer[p["payload_start"] : p["payload_stop"]].tobytes()
+                found.append(item)
+            if left <= 0:
+                break
+        return found
+
+
+def classify(
+    captures: "Source | Sequence[Source]",
+    *,
+    registry: "Registry | Table | str | Path | None" = None,
+    policy: "Policy | str | Path | None" = None,
+    model: object = "default",
+    detectors: "Sequence[str | Detector] | None" = None,
+    labels: "str | Path | pd.DataFrame | None" = None,
+    local: Sequence[str] | None = None,
+    at: str | int | None = None,
+    idle_timeout_s: float | None = 600,
+    active_timeout_s: float | None = None,
+    decapsulate: bool = False,
+    separate: bool = False,
+    threshold: float = 0.5,
+    progress: bool | Progress | None = None,
+) -> Run:
+    """Read captures, identify VPN flows, look them up in a register and apply a policy.
+
+    Parameters
+    ----------
+    captures : path, list of paths, glob pattern, bytes or binary file object
+        pcap or pcapng, as it is or compressed. Several are one run in the order of their first
+        time stamps, with flows kept across their borders.
+    registry : Registry, path or SQLAlchemy URL, optional
+        ``.csv``, ``.json`` or ``.db``.
+    policy : Policy, built-in name or path, optional
+        ``"observe-only"``, or ``"registered-only"`` where a registry is given.
+    model : optional
+        ``"default"`` or None; both mean detectors alone as long as no model is shipped.
+    detectors : sequence of str or Detector, optional
+        Names to pick, or detectors of one's own; all shipped ones where left out.
+    labels : path or DataFrame, optional
+        Joined as the columns ``label_is_vpn`` and ``label_family``.
+    local : sequence of str, optional
+        Prefixes of the inside network; private, link-local and unique-local where left out.
+    at : str or int, optional
+        Look registrations up as they stood at this time, not at each flow's first packet.
+    idle_timeout_s, active_timeout_s : float or None
+        When a flow ends; None switches a timeout off.
+    decapsulate : bool
+        Make rows of the inner flows of encapsulations.
+    separate : bool
+        Keep the flows of several captures apart.
+    threshold : float
+        ``vpn_probability`` from which ``is_vpn`` holds.
+    progress : bool or callable, optional
+        A bar on the terminal or in the notebook where left out; False for none; or a function of
+        (bytes read so far, bytes in all).
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ClassifierError
+        If an option, or the only capture, cannot be used. Of several captures, those that cannot
+        be read are warned about, and are in ``Run.problems``.
+
+    Examples
+    --------
+    >>> import classifier
+    >>> demo = classifier.datasets.demo()
+    >>> run = classifier.classify(demo.capture, registry=demo.register, policy=demo.policy)
+    >>> sorted(set(run.flows["family"]) - {""})
+    ['ipsec', 'openvpn', 'wireguard']
+    """
+    options = make_options(
+        registry=registry,
+        policy=policy,
+        model=model,
+        detectors=detectors,
+        local=local,
+        at=at,
+        idle_timeout_s=idle_timeout_s,
+        active_timeout_s=active_timeout_s,
+        decapsulate=decapsulate,
+        separate=separate,
+        threshold=threshold,
+    )
+    run = run_captures(expand_captures(captures), options, progress)
+    for problem in run.problems:
+        warnings.warn(str(problem), stacklevel=2)
+    if labels is not None:
+        from classifier.evaluation import label_columns
+
+        run.table = label_columns(run.table, labels)
+    return run
+
+
+def run_captures(
+    sources: list[Source], options: Options, progress: bool | Progress | None = None
+) -> Run:
+    """Classify captures with options already made; nothing is warned about."""
+    import pyarrow as pa
+
+    from classifier.report.columns import SCHEMA
+
+    with ProgressBar(progress) as bar:
+        reading = Reading(sources, options, bar)
+        batches = list(reading.rows())
+    table = pa.Table.from_batches(batches, schema=SCHEMA).sort_by("flow_id")
+    return Run(
+        table,
+        reading.accounting,
+        sources=reading.sources,
+        options=options,
+        problems=reading.problems,
+    )
+
+
+class ProgressBar:
+    """A progress callback that draws with tqdm, in a terminal or a notebook, after a second."""
+
+    def __init__(self, wanted: bool | Progress | None) -> None:
+        self._wanted = wanted
+        self._bar: Any = None
+
+    def __enter__(self) -> Progress | None:
+        """Return the function to call with bytes done and bytes in all."""
+        if callable(self._wanted):
+            return self._wanted
+        if self._wanted is False or (self._wanted is None and not _is_watched()):
+            return None
+        return self._step
+
+    def __exit__(self, *_: object) -> None:
+        """Finish the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _step(self, done: int, total: int) -> None:
+        if self._bar is None:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(
+                total=total or None,
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+                desc="reading",
+                delay=1,
+                leave=False,
+                file=sys.stderr,
+            )
+        self._bar.update(done - self._bar.n)
+
+
+def _is_watched() -> bool:
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def open_run(path: str | Path) -> Run:
+    """Open flows that ``Run.write`` wrote, to look at or judge them again.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        ``.parquet``, which keeps everything; ``.ndjson`` or ``.csv``, without meta and accounting.
+
+    Raises
+    ------
+    ClassifierError
+        If the file cannot be read.
+    """
+    from classifier.report.writers import read_flows
+
+    table, meta, accounting = read_flows(path)
+    return Run(table, Accounting(accounting), meta=meta)
+
+
+def _policy_meta(policy: "Policy | None") -> dict[str, str] | None:
+    return None if policy is None else {"name": policy.name, "sha256": policy.hash}
+
+
+def _described(source: Source) -> dict[str, str]:
+    """Name and hash a capture; a stream is gone by now."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return {"name": "<bytes>", "sha256": hashlib.sha256(source).hexdigest()}
+    if isinstance(source, str | Path) and Path(source).is_file():
+        with Path(source).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"name": Path(source).name, "sha256": digest}
+    return {"name": "<stream>", "sha256": ""}
+
+
+def _address(high: int, low: int, version: int) -> str:
+    import ipaddress
+
+    if version == 4:
+        return str(ipaddress.IPv4Address(int(low)))
+    return str(ipaddress.IPv6Address(int(high) << 64 | int(low)))
+
+
+def _endpoints(batch: "pa.RecordBatch") -> Any:
+    """Return the FLOW rows that the written columns of a batch stand for."""
+    import ipaddress
+
+    import numpy as np
+
+    from classifier.tables import FLOW
+
+    flows = np.zeros(batch.num_rows, FLOW)
+    for side in ("orig", "resp"):
+        column = batch.column(f"{side}_ip").dictionary_encode()
+        words = [ipaddress.ip_address(text) for text in column.dictionary.to_pylist()]
+        numbers = [int(word) for word in words]
+        index = column.indices.to_numpy(zero_copy_only=False)
+        flows[f"{side}_hi"] = np.array([n >> 64 for n in numbers], np.uint64)[index]
+        flows[f"{side}_lo"] = np.array([n & (1 << 64) - 1 for n in numbers], np.uint64)[index]
+        flows["ip_version"] = np.array([w.version for w in words], np.uint8)[index]
+        flows[f"{side}_port"] = batch.column(f"{side}_port").to_numpy()
+    proto = batch.column("proto").dictionary_encode()
+    numbers = [protocol_number(name) for name in proto.dictionary.to_pylist()]
+    flows["proto"] = np.array(numbers, np.uint8)[proto.indices.to_numpy(zero_copy_only=False)]
+    flows["first_ns"] = batch.column("first_ns").to_numpy()
+    return flows
