@@ -1,0 +1,17 @@
+"""Evidence and registration -> verdicts; the only room that judges."""
+
+from classifier.policy._reading import Rule
+from classifier.policy.checks import Finding, beyond_flag_on_weak, check
+from classifier.policy.expression import Expression
+from classifier.policy.policy import Policy, builtin_names, builtin_policies
+
+__all__ = [
+    "Expression",
+    "Finding",
+    "Policy",
+    "Rule",
+    "beyond_flag_on_weak",
+    "builtin_names",
+    "builtin_policies",
+    "check",
+]

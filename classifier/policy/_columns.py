@@ -1,0 +1,144 @@
+"""What each flow column may hold, as far as the column contract fixes it.
+
+The parser refuses literals that a column can never hold, and the search for rules that can never
+apply starts from these domains.
+"""
+
+import difflib
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from classifier.tables import (
+    COLUMNS,
+    FAMILIES,
+    PROTOCOL_NAMES,
+    Column,
+    Kind,
+    Strength,
+    Verdict,
+    canonical_family,
+)
+
+__all__ = ["FOLDED", "INPUT_COLUMNS", "Field", "FieldKind", "field_of", "fields_of", "nearest"]
+
+FieldKind = Literal["bool", "int", "float", "text", "list"]
+
+#: What a policy may ask about: every column but the two that it decides.
+INPUT_COLUMNS: tuple[Column, ...] = tuple(c for c in COLUMNS if c.name not in {"verdict", "rule"})
+
+#: Columns compared ignoring case, ``-`` and ``_``.
+FOLDED = frozenset({"family", "label_family"})
+
+_INT64 = (-(2**63), 2**63 - 1)
+_COUNT = (0, 2**63 - 1)
+_PORT = (0, 65535)
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "flow_id": _COUNT,
+    "orig_port": _PORT,
+    "resp_port": _PORT,
+    "orig_packets": _COUNT,
+    "resp_packets": _COUNT,
+    "orig_bytes": _COUNT,
+    "resp_bytes": _COUNT,
+    "parent_flow_id": (-1, 2**63 - 1),
+    "vpn_probability": (0.0, 1.0),
+    "decided_packet": _COUNT,
+    "bytes_before": _COUNT,
+}
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "proto": (
+        *PROTOCOL_NAMES.values(),
+        *(f"ip-{n}" for n in range(256) if n not in PROTOCOL_NAMES),
+    ),
+    "kind": tuple(k.value for k in Kind),
+    "family": ("", *FAMILIES),
+    "strength": tuple(s.label for s in Strength),
+    "method": ("", "signature", "behaviour", "model"),
+    "matched_side": ("", "client", "server"),
+    "near_miss": ("", "expired", "not_yet", "wrong_side", "wrong_scope", "not_active"),
+    "verdict": tuple(v.label for v in Verdict),
+}
+
+_ADDRESSES = frozenset({"orig_ip", "resp_ip"})
+
+_KINDS: dict[str, FieldKind] = {
+    "bool": "bool",
+    "int64": "int",
+    "float64": "float",
+    "string": "text",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A column as expressions see it.
+
+    Attributes
+    ----------
+    name : str
+    kind : str
+        ``bool``, ``int``, ``float``, ``text`` or ``list``.
+    choices : tuple of str
+        All values of an enumerated column; empty where text is free.
+    low, high : int or float
+        Bounds of a number, both possible.
+    """
+
+    name: str
+    kind: FieldKind
+    choices: tuple[str, ...] = ()
+    low: float = 0
+    high: float = 0
+
+    def spelled(self, text: str) -> str:
+        """Return a literal in the column's own spelling."""
+        return canonical_family(text) if self.name in FOLDED else text
+
+    def objection(self, text: str) -> tuple[str, str] | None:
+        """Return why the column can never hold a text, and a remedy; None where it can."""
+        if self.choices and text not in self.choices:
+            return f"{self.name} is never {shown(text)}", self._remedy(text)
+        if self.name in _ADDRESSES and text:
+            try:
+                ipaddress.ip_address(text)
+            except ValueError:
+                problem = f"{self.name} holds single addresses, never {shown(text)}"
+                return problem, "write one address; a register holds prefixes"
+        return None
+
+    def _remedy(self, text: str) -> str:
+        guess = nearest(text, self.choices)
+        if guess:
+            return f"did you mean '{guess}'?"
+        if len(self.choices) > 12:
+            return "see the reference of flow columns for its values"
+        return "it is one of " + ", ".join(f"'{c}'" for c in self.choices)
+
+
+def shown(text: str) -> str:
+    """Return a text fit for a message: quoted, escaped and short."""
+    return repr(text if len(text) <= 40 else text[:39] + "…")
+
+
+def nearest(word: str, options: Iterable[str]) -> str:
+    """Return the option that is spelled most like a word, or an empty string."""
+    lowered = {option.lower(): option for option in options if option}
+    # The comparison takes quadratic time, and the word may be hostile.
+    found = difflib.get_close_matches(word[:64].lower(), lowered, n=1)
+    return lowered[found[0]] if found else ""
+
+
+def field_of(column: Column) -> Field:
+    """Return the domain of one column."""
+    kind = _KINDS.get(column.type, "list")
+    low, high = _RANGES.get(column.name, _INT64 if kind == "int" else (float("-inf"), float("inf")))
+    return Field(column.name, kind, _CHOICES.get(column.name, ()), low, high)
+
+
+def fields_of(columns: Iterable[Column]) -> dict[str, Field]:
+    """Return the domains of columns by name."""
+    return {column.name: field_of(column) for column in columns}

@@ -1,0 +1,105 @@
+"""Cuts the text of an expression into tokens."""
+
+import re
+from collections.abc import Callable
+from typing import Literal, NamedTuple, NoReturn, TypeAlias
+
+from classifier.errors import PolicyError
+from classifier.policy._columns import shown
+
+__all__ = ["TEXT_LIMIT", "Fail", "Token", "tokens"]
+
+#: Characters of an expression; a longer one is a mistake or an attack.
+TEXT_LIMIT = 20_000
+
+#: Characters of a number; int64 needs 20, and long ones take quadratic time to convert.
+_NUMBER_LIMIT = 40
+
+#: ``fail(position, problem, remedy)`` makes the error, for the caller to raise.
+Fail: TypeAlias = Callable[[int, str, str], PolicyError]
+
+_PATTERN = re.compile(
+    r"""(?P<space>\s+)
+    | (?P<name>[^\W\d]\w*)
+    | (?P<number>-?(?:\d+(?:_\d+)*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.]))
+    | (?P<string>'(?:[^'\\\n]|\\['"\\])*'|"(?:[^"\\\n]|\\['"\\])*")
+    | (?P<sign>==|!=|<=|>=|<(?!>)|>|[()\[\],])
+    """,
+    re.VERBOSE | re.ASCII,
+)
+
+_REMEDIES = {
+    "=": "write == to compare",
+    "&": "write and",
+    "|": "write or",
+    "!": "write not, or != to compare",
+    "<>": "write !=",
+    "{": "lists stand in square brackets",
+}
+
+
+class Token(NamedTuple):
+    """A word of an expression; ``position`` counts characters from 0."""
+
+    kind: Literal["name", "number", "string", "sign", "end"]
+    text: str
+    value: str | int | float
+    position: int
+
+
+def tokens(text: str, fail: Fail) -> list[Token]:
+    """Return the tokens of an expression, closed by one of kind ``end``."""
+    if len(text) > TEXT_LIMIT:
+        raise fail(TEXT_LIMIT, f"more than {TEXT_LIMIT} characters", "split the rule into several")
+    found: list[Token] = []
+    position = 0
+    while position < len(text):
+        match = _PATTERN.match(text, position)
+        if match is None:
+            _refuse(text, position, fail)
+        piece = match.group()
+        if match.lastgroup == "name":
+            found.append(Token("name", piece, piece, position))
+        elif match.lastgroup == "number":
+            found.append(Token("number", piece, _number(piece, position, fail), position))
+        elif match.lastgroup == "string":
+            value = re.sub(r"\\(.)", r"\1", piece[1:-1])
+            if any("\ud800" <= c <= "\udfff" for c in value):
+                raise fail(
+                    position, "this text is not valid Unicode", "write it without surrogates"
+                )
+            found.append(Token("string", piece, value, position))
+        elif match.lastgroup == "sign":
+            found.append(Token("sign", piece, piece, position))
+        position = match.end()
+    found.append(Token("end", "", "", len(text)))
+    return found
+
+
+def _number(piece: str, position: int, fail: Fail) -> int | float:
+    if len(piece) > _NUMBER_LIMIT:
+        raise fail(position, "this number is too long", f"use at most {_NUMBER_LIMIT} characters")
+    if not any(c in piece for c in ".eE"):
+        return int(piece)
+    value = float(piece)
+    if value in (float("inf"), float("-inf")):
+        raise fail(position, f"{piece} is out of range", "write a smaller number")
+    return value
+
+
+def _refuse(text: str, position: int, fail: Fail) -> NoReturn:
+    start = text[position]
+    if start in "'\"":
+        raise fail(
+            position,
+            "this text does not end, or holds a backslash that escapes nothing",
+            "close it with the same quote on the same line, and write \\\\ for a backslash",
+        )
+    if start.isdigit() or start == "-":
+        raise fail(position, "this is no number", "write it like 443, 1_000_000 or 0.5")
+    sign = "<>" if text.startswith("<>", position) else start
+    raise fail(
+        position,
+        f"{shown(sign)} means nothing here",
+        _REMEDIES.get(sign, "write columns, literals, and, or, not, in, comparisons, parentheses"),
+    )

@@ -1,0 +1,127 @@
+"""What can be said about a policy without any traffic."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from classifier.errors import PolicyError
+from classifier.policy._columns import shown
+from classifier.policy._lines import find_lines
+from classifier.policy._reach import Budget, Demand, possible
+from classifier.policy._reading import FIELDS, Rule, read
+from classifier.policy._tree import Member
+from classifier.policy.expression import Expression
+from classifier.policy.policy import Policy, source_of
+from classifier.tables import Verdict
+
+__all__ = ["Finding", "beyond_flag_on_weak", "check"]
+
+_WEAK = Member("strength", ("weak", ""), negated=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One remark about a policy, for people to read.
+
+    Attributes
+    ----------
+    severity : str
+        ``error``: the policy cannot be used; ``warning``: it can, at a cost.
+    path : str
+    line : int or None
+    problem, remedy : str
+    """
+
+    severity: Literal["error", "warning"]
+    path: str
+    line: int | None
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """Return ``place: problem; remedy``."""
+        return str(PolicyError(self.problem, path=self.path, line=self.line, remedy=self.remedy))
+
+
+def beyond_flag_on_weak(policy: Policy) -> list[Rule]:
+    """Return the rules that may go beyond ``flag`` without proof or strong evidence.
+
+    Parameters
+    ----------
+    policy : Policy
+
+    Returns
+    -------
+    list of Rule
+        Those with a verdict harsher than ``flag`` that can decide about a flow with weak evidence
+        or none, be it on the model's word or on none at all. A harsh default comes last, as a rule
+        named ``default``. Where the search gives up, the rule is listed.
+    """
+    always = Expression.parse("true")
+    default = Rule("default", always, policy.default, _default_line(policy))
+    budget = Budget()
+    found = []
+    passed: list[Demand] = []  # earlier rules that did not apply
+    for rule in (*policy.rules, default):
+        harsh = rule.verdict > Verdict.FLAG
+        demands: list[Demand] = [(rule.when.tree, True), (_WEAK, True), *passed]
+        if harsh and possible(demands, FIELDS, budget) is not False:
+            found.append(rule)
+        passed.append((rule.when.tree, False))
+    return found
+
+
+def check(source: str | os.PathLike[str] | Policy) -> tuple[Finding, ...]:
+    """Find everything that is wrong or noteworthy in a policy: ``classifier policy check``.
+
+    Parameters
+    ----------
+    source : str, path or Policy
+        As for `Policy.open`.
+
+    Returns
+    -------
+    tuple of Finding
+        By line, errors first; empty where there is nothing to say. Warnings are looked for only
+        in policies without errors.
+    """
+    if isinstance(source, Policy):
+        text, path = source.text, source.path
+    else:
+        try:
+            text, path = source_of(source)
+        except PolicyError as error:
+            return (_error(error),)
+    parts = read(text, path)
+    if parts.errors:
+        return tuple(_error(error) for error in parts.errors)
+    unsure = [
+        Finding(
+            "warning",
+            path,
+            rule.line,
+            f"whether rule {shown(rule.name)} can apply is too hard to tell",
+            "split its condition or those before it",
+        )
+        for rule in parts.unsure
+    ]
+    harsh = [
+        Finding(
+            "warning",
+            path,
+            rule.line,
+            f"rule {shown(rule.name)} goes to {rule.verdict.label} without proof or strong "
+            "evidence, and will hit traffic that is no VPN",
+            "add strength in ['proof', 'strong'], or measure the expected collateral by impact",
+        )
+        for rule in beyond_flag_on_weak(Policy.from_text(text, path=path))
+    ]
+    return tuple(sorted([*unsure, *harsh], key=lambda finding: finding.line or 0))
+
+
+def _error(error: PolicyError) -> Finding:
+    return Finding("error", error.path, error.line, error.problem, error.remedy)
+
+
+def _default_line(policy: Policy) -> int:
+    return find_lines(policy.text).top.get("default", 1)
