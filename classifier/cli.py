@@ -407,17 +407,16 @@ def _registry_stats(options: argparse.Namespace) -> int:
 
 
 def _policy_check(options: argparse.Namespace) -> int:
-    from classifier.policy import Policy
+    from classifier.policy import Policy, check
 
     code = 0
     for name in options.policies:
-        try:
-            policy = Policy.open(name)
-        except ClassifierError as error:
-            _complain(error)
+        findings = check(name)
+        _complain(*findings)
+        if any(finding.severity == "error" for finding in findings):
             code = 2
             continue
-        _warn_of_collateral(policy)
+        policy = Policy.open(name)
         _print(f"{name}: good, {len(policy.rules)} rules, else {policy.default.label}")
     return code
 

@@ -100,8 +100,9 @@ def identify(
         kind[flow] = FAMILIES.get(best.family, Kind.NONE).value
         bare[flow] = kind[flow] == Kind.ENCAPSULATION
         family[flow] = best.family
-        strength[flow] = seen[0].strength
-        method[flow] = "signature" if seen[0].strength >= Strength.STRONG else "behaviour"
+        # Of what is named: proof of the wrapping says nothing of the carrier inside
+        strength[flow] = best.strength
+        method[flow] = "signature" if best.strength >= Strength.STRONG else "behaviour"
         if not bare[flow]:
             vpn_probability[flow] = max(vpn_probability[flow], _PROBABILITY[best.strength])
         start = int(batch.flows["packets_start"][flow])

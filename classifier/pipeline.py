@@ -331,42 +331,37 @@ def judged_rows(batch: "FlowBatch", captures: Sequence[str], options: Options) -
     return with_verdicts(observed, registered, options.policy)
 
 
-def registration_of(flows: "NDArray[np.void]", options: Options) -> "pa.RecordBatch":
+def registration_of(flows: "NDArray[np.void]", options: Options) -> "dict[str, pa.Array]":
     """Look the endpoints of flows up; the columns ``registered`` to ``near_miss``."""
-    import numpy as np
-    import pyarrow as pa
-
     from classifier.registry import NEAR_MISSES, client_is_orig, match_flows
-    from classifier.report.columns import registration_columns
+    from classifier.report.columns import no_registration_columns, registration_columns
 
     if options.registry is None:
-        nobody = pa.table({n: [""] for n in ("registration_id", "organisation", "category")})
-        n = flows.size
-        nowhere = np.full(n, "", object)
-        return registration_columns(np.full(n, -1, np.int32), np.zeros(n, np.int8), nowhere, nobody)
+        return no_registration_columns(flows.size)
     found = match_flows(
         options.registry, flows, client_is_orig(flows, options.local), at_ns=options.at_ns
     )
-    near_miss = np.array(NEAR_MISSES, object)[found.near_miss]
-    return registration_columns(found.row, found.side, near_miss, options.registry.rows)
+    return registration_columns(
+        found.row, found.side, found.near_miss, NEAR_MISSES, options.registry.rows
+    )
 
 
 def with_verdicts(
-    observed: "pa.RecordBatch", registered: "pa.RecordBatch", policy: "Policy | None"
+    observed: "pa.RecordBatch", registered: "dict[str, pa.Array]", policy: "Policy | None"
 ) -> "pa.RecordBatch":
     """Complete observed columns by those of registration and policy."""
     import pyarrow as pa
 
-    from classifier.report.columns import assemble
+    from classifier.report.columns import SCHEMA, string_column
+    from classifier.tables import Verdict
 
     if policy is None:
         raise ClassifierError("no policy was given", remedy="give a policy")
-    known = pa.RecordBatch.from_arrays(
-        [*observed.columns, *registered.columns],
-        names=[*observed.schema.names, *registered.schema.names],
-    )
-    verdicts, rules = policy.judge(known)
-    return assemble(observed, registered, verdicts, rules)
+    columns = dict(zip(observed.schema.names, observed.columns, strict=True)) | registered
+    known = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    verdicts, columns["rule"] = policy.judge(known)
+    columns["verdict"] = string_column([v.label for v in Verdict]).take(pa.array(verdicts))
+    return pa.RecordBatch.from_arrays([columns[f.name] for f in SCHEMA], schema=SCHEMA)
 
 
 def iter_flows(

@@ -228,7 +228,7 @@ class Run:
         batches = []
         for batch in self.table.to_batches(max_chunksize=65536):
             if registry is None:
-                registered = batch.select(list(REGISTRATION))
+                registered = {name: batch.column(name) for name in REGISTRATION}
             else:
                 registered = registration_of(_endpoints(batch), options)
             observed = batch.select(list(OBSERVED))

@@ -57,7 +57,7 @@ LIVE, ORIG_IS_B, SYN_SEEN, FIN_A, FIN_B, RESET, SEQ_A, SEQ_B = 1, 2, 4, 8, 16, 3
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 TCP, SCTP = 6, 132
-# Not SEED, which differs from run to run: which tombs collide may not
+# Not SEED, which differs from run to run: which tombs or fragments collide may not
 TOMB_SEED = np.uint64(0x9AE16A3B2F90404F)
 _EARLY = 3  # packets within which a SYN may come after what it began (reordering)
 _NONE = np.uint64(NO_WRAPPING)
@@ -151,8 +151,7 @@ def rebuild(
 def adopt_fragment(p, fragments, state):
     """Give a later fragment the ports of its first one, where that was seen before."""
     state[FRAGMENTS] += 1
-    seed = np.uint64(state[SEED])
-    h = mix(mix(mix(seed, p.src_lo), p.dst_lo), p.src_hi ^ p.dst_hi)
+    h = mix(mix(mix(TOMB_SEED, p.src_lo), p.dst_lo), p.src_hi ^ p.dst_hi)
     h = mix(h, (np.uint64(p.proto) << np.uint64(32)) | np.uint64(p.fragment_id))
     row = np.int64(h >> np.uint64(40)) & (fragments.shape[0] - 1)
     if p.fragment == 1:
@@ -259,6 +258,10 @@ def update_tcp(r, side, p, from_b):
     if flags & RST:
         r.state |= RESET
     known = SEQ_B if from_b else SEQ_A
+    if p.fragment == 2:  # has no header of its own: the segment's first fragment counted as short
+        if r.state & known:
+            side.next_seq = (np.int64(side.next_seq) + np.int64(p.payload_bytes)) & _SEQ_MASK
+        return
     length = np.int64(p.payload_bytes) + (1 if flags & SYN else 0) + (1 if flags & FIN else 0)
     seq = np.int64(p.seq)
     if not r.state & known:
@@ -366,9 +369,12 @@ def end_flow(records, dirs, row, ended, ended_dirs, state):
 @inline
 def digest_of(p):
     """Return a non-zero digest of what tells one IPv4 packet from the next, else 0."""
-    if p.ip_version != 4 or p.fragment_id == 0:
+    # Later fragments of one datagram differ in their offset alone, which the row does not hold
+    if p.ip_version != 4 or p.fragment_id == 0 or p.fragment == 2:
         return np.uint32(0)
-    h = mix(np.uint64(p.fragment_id), (np.uint64(p.seq) << np.uint64(16)) | np.uint64(p.checksum))
+    # Side by side, as id and checksum often differ by the same bits
+    word = (np.uint64(p.seq) << np.uint64(16)) | np.uint64(p.checksum)
+    h = mix(TOMB_SEED, (np.uint64(p.fragment_id) << np.uint64(48)) | word)
     h = mix(h, (np.uint64(p.ip_bytes) << np.uint64(8)) | np.uint64(p.tcp_flags))
     return np.uint32(h >> np.uint64(32)) | np.uint32(1)
 
@@ -392,7 +398,8 @@ def find_or_make(
                     active >= 0 and p.ts_ns - r.first_ns > active
                 )
                 if fresh or late:
-                    parent = np.int64(-1) if fresh else r.flow_id
+                    # A SYN begins anew; so it does where the old flow was swept away before
+                    parent = np.int64(-1) if syn else r.flow_id
                     orig_is_b = r.state & ORIG_IS_B != 0
                     end_flow(records, dirs, row, ended, ended_dirs, state)
                     flow_id = state[NEXT_FLOW_ID]

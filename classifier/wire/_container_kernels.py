@@ -30,7 +30,7 @@ from classifier.wire._packet_kernels import clear, dissect
     N_INTERFACES,  # pcapng, in this section
     SKIP,  # pcapng: bytes of a passed-over block that are still to come
     LAST_NS,  # time of the packet before, for packets without one
-    CLAMPED,  # time stamps outside what int64 nanoseconds can hold
+    CLAMPED,  # time stamps further from 1970 than MOST_SECONDS
     DAMAGE,  # which row of capture.DAMAGES
     N_STATE,
 ) = range(15)
@@ -49,10 +49,12 @@ OPT_END, OPT_TSRESOL, OPT_TSOFFSET = 0, 9, 14
 BYTE_ORDER_MAGIC, BYTE_ORDER_SWAPPED = 0x1A2B3C4D, 0x4D3C2B1A
 
 DAMAGE_RECORD, DAMAGE_BLOCK, DAMAGE_ORDER, DAMAGE_PACKET_BLOCK = 0, 1, 2, 3
-UNKNOWN_INTERFACE, MALFORMED_RECORD = 9, 10  # rows of Reason
+UNSUPPORTED_LINK, UNKNOWN_INTERFACE, MALFORMED_RECORD = 8, 9, 10  # rows of Reason
 
 SECOND = 1_000_000_000
-MOST_SECONDS = 9_223_372_036  # int64 nanoseconds end in the year 2262
+# Half of what int64 nanoseconds hold, so that the difference of two stamps fits as well; year 2116
+MOST_SECONDS = 4_611_686_018
+FAR_SECONDS = 1 << 61  # two of these can be added
 
 
 @inline
@@ -80,28 +82,40 @@ def nanoseconds(seconds, nanosecond_part, state):
 
 
 @inline
+def shifted_seconds(whole, offset_s):
+    """Add any int64 to any uint64; a sum that is far out of range is only as far as FAR_SECONDS."""
+    far = np.uint64(FAR_SECONDS)
+    if offset_s >= 0:
+        return np.int64(min(whole, far)) + min(offset_s, FAR_SECONDS)
+    back = np.uint64(-(offset_s + 1)) + np.uint64(1)
+    if whole >= back:
+        return np.int64(min(whole - back, far))
+    return -np.int64(min(back - whole, far))
+
+
+@inline
 def interface_time(high, low, resolution, offset_s, state):
     """Turn a pcapng time stamp into nanoseconds; ``resolution`` is the option's byte."""
     ticks = (np.uint64(high) << np.uint64(32)) | np.uint64(low)
     exponent = resolution & 127
+    whole, part = np.uint64(0), ticks
     if resolution & 128:  # negative power of two
-        if exponent > 63:
-            return nanoseconds(offset_s, 0, state)
-        seconds = np.int64(ticks >> np.uint64(exponent))
-        part = ticks & ((np.uint64(1) << np.uint64(exponent)) - np.uint64(1))
-        if exponent > 30:  # keep 30 bits, finer than a nanosecond
-            part = part >> np.uint64(exponent - 30)
-            exponent = 30
-        fraction = np.int64(part) * SECOND >> exponent
+        if exponent < 64:
+            whole = ticks >> np.uint64(exponent)
+            part = ticks & ((np.uint64(1) << np.uint64(exponent)) - np.uint64(1))
+        if exponent <= 32:
+            fraction = np.int64(part) * SECOND >> exponent
+        else:  # the product has up to 94 bits
+            low_bits = np.int64(part & np.uint64(0xFFFFFFFF)) * SECOND >> 32
+            high_bits = np.int64(part >> np.uint64(32)) * SECOND
+            fraction = (high_bits + low_bits) >> min(exponent - 32, 63)
     else:
-        if exponent > 19:
-            return nanoseconds(offset_s, 0, state)
-        unit = np.uint64(1)
-        for _ in range(exponent):
-            unit *= np.uint64(10)
-        whole = ticks // unit
-        seconds = np.int64(min(whole, np.uint64(MOST_SECONDS)))
-        part = ticks - whole * unit
+        if exponent <= 19:
+            unit = np.uint64(1)
+            for _ in range(exponent):
+                unit *= np.uint64(10)
+            whole = ticks // unit
+            part = ticks - whole * unit
         if exponent <= 9:
             for _ in range(9 - exponent):
                 part *= np.uint64(10)
@@ -109,9 +123,7 @@ def interface_time(high, low, resolution, offset_s, state):
             for _ in range(exponent - 9):
                 part //= np.uint64(10)
         fraction = np.int64(part)
-    if seconds < 0:
-        seconds = MOST_SECONDS
-    return nanoseconds(seconds + offset_s, fraction, state)
+    return nanoseconds(shifted_seconds(whole, offset_s), fraction, state)
 
 
 @kernel
@@ -194,8 +206,7 @@ def read_interface(buf, at, length, state, interfaces):
         elif code == OPT_TSOFFSET and size >= 8:
             first, second = u32(buf, option + 4, swapped), u32(buf, option + 8, swapped)
             high, low = (first, second) if swapped else (second, first)
-            seconds = np.int64((np.uint64(high) << np.uint64(32)) | np.uint64(low))
-            row[IF_OFFSET_S] = min(max(seconds, -MOST_SECONDS), MOST_SECONDS)
+            row[IF_OFFSET_S] = np.int64((np.uint64(high) << np.uint64(32)) | np.uint64(low))
         option += 4 + (size + 3) // 4 * 4
 
 

@@ -22,6 +22,7 @@ ET_IPV4, ET_ARP, ET_IPV6, ET_RARP = 0x0800, 0x0806, 0x86DD, 0x8035
 ET_VLAN, ET_QINQ, ET_QINQ_OLD, ET_QINQ_OLD2 = 0x8100, 0x88A8, 0x9100, 0x9200
 ET_MPLS, ET_MPLS_UP, ET_PPPOE_DISCOVERY, ET_PPPOE = 0x8847, 0x8848, 0x8863, 0x8864
 ET_EAPOL, ET_LLDP, ET_TEB, ET_PPP_GRE, ET_ERSPAN = 0x888E, 0x88CC, 0x6558, 0x880B, 0x88BE
+MOST_IP_BYTES = 0xFFFFFFFF  # that the row can hold; a jumbogram can claim 40 more
 ET_LEAST = 0x0600  # below: an IEEE 802.3 length
 MOST_TAGS, MOST_LABELS, MOST_EXTENSIONS, MOST_LAYERS = 8, 16, 16, 4
 
@@ -195,7 +196,7 @@ def find_ip(buf, start, stop, link, wrapping):
             return -CUT_LINK, start, wrapping
         family = be32(buf, start)
         if family > 0xFFFF:  # the other byte order
-            family = family >> 24 | (family >> 8 & 0xFF00)
+            family = family >> 24 | family >> 8 & 0xFF00 | (family & 0xFF00) << 8 | (family & 255) << 24
         if family == 2:
             return 4, start + 4, wrapping
         if family == 10 or family == 24 or family == 28 or family == 30:  # Linux and the BSDs
@@ -317,7 +318,7 @@ def read_ipv6(buf, at, stop, wire_stop, p):
     following = np.int64(buf[at + 6])
     if total == 40 and following != P_NONE:
         jumbo = jumbo_length(buf, at + 40, stop) if following == 0 and stop - at >= 48 else 0
-        total = 40 + jumbo if jumbo > 0 else max(wire_stop - at, 40)
+        total = min(40 + jumbo, MOST_IP_BYTES) if jumbo > 0 else max(wire_stop - at, 40)
     p.ip_version = 6
     p.ip_bytes = total
     p.src_hi, p.src_lo = be64(buf, at + 8), be64(buf, at + 16)

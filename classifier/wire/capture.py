@@ -24,6 +24,7 @@ Source = str | Path | bytes | bytearray | memoryview | BinaryIO
 
 BUFFER_BYTES = 512 * 1024
 ROWS = 4096
+MOST_INTERFACES = 1 << 16  # of a section; more is a file that only wants memory
 
 #: Link types that can be read; https://www.tcpdump.org/linktypes.html
 LINKS = {
@@ -94,6 +95,7 @@ class Capture:
     _filled: int = 0
     _offset: int = 0  # in the (unpacked) file of the buffer's first byte
     _pcapng: bool = False
+    _readable: bool = False  # a packet came from an interface whose link type can be read
 
     def __post_init__(self) -> None:
         """Read the file header."""
@@ -109,7 +111,10 @@ class Capture:
         if head.size == 0:
             self.stream.close()
             raise CaptureFormatError(
-                "the file is empty", path=self.path, offset=0, remedy="capture again"
+                self.stream.failure or "the file is empty",
+                path=self.path,
+                offset=0,
+                remedy="capture or copy it again",
             )
         magic = int.from_bytes(head[:4].tobytes(), "little")
         if magic == _PCAPNG and head.size >= 12:
@@ -179,10 +184,15 @@ class Capture:
                 n = walk(self._buffer, self._filled, state, self._interfaces, rows)
                 if n:
                     self.packets_read += n
+                    if not self._readable:
+                        self._readable = bool((rows["reason"][:n] != k.UNSUPPORTED_LINK).any())
                     yield rows[:n], self._buffer
                 if state[k.STATUS] == k.ROWS_FULL:
                     continue
                 if state[k.STATUS] == k.NEED_INTERFACES:
+                    if len(self._interfaces) >= MOST_INTERFACES:
+                        self._note_damage(f"more than {MOST_INTERFACES} interfaces")
+                        break
                     more = np.zeros_like(self._interfaces)
                     self._interfaces = np.concatenate([self._interfaces, more])
                     continue
@@ -221,7 +231,7 @@ class Capture:
                     f"{self.stream.failure}; {self.packets_read} packets before it were read",
                     path=self.path,
                     offset=self._offset + left,
-                    remedy="copy the compressed file again",
+                    remedy="copy the file again",
                 )
             )
         elif left or skip:
@@ -240,7 +250,9 @@ class Capture:
         from classifier.wire import _container_kernels as k
 
         links = self._interfaces[: int(self._state[k.N_INTERFACES]), k.IF_LINK]
-        if self._pcapng and links.size and not any(int(link) in LINKS for link in links):
+        if self._readable or not self._pcapng or not links.size:
+            return
+        if not any(int(link) in LINKS for link in links):
             raise unsupported_link(self.path, 0, int(links[0]))
 
 

@@ -40,7 +40,7 @@ class _Counted(io.RawIOBase):
 
     def peek(self, size: int) -> bytes:
         while len(self.ahead) < size:
-            more = self.raw.read(size - len(self.ahead))
+            more = _binary(self.raw.read(size - len(self.ahead)))
             if not more:
                 break
             self.ahead += more
@@ -55,9 +55,7 @@ class _Counted(io.RawIOBase):
         elif hasattr(self.raw, "readinto"):
             got = self.raw.readinto(view) or 0
         else:
-            chunk = self.raw.read(len(view)) or b""
-            if not isinstance(chunk, bytes):
-                raise CaptureError("the stream gives text", remedy="open it in binary mode")
+            chunk = _binary(self.raw.read(len(view)))
             got = len(chunk)
             view[:got] = chunk
         self.count += got
@@ -67,6 +65,12 @@ class _Counted(io.RawIOBase):
         if self.close_raw and not self.closed:
             self.raw.close()
         super().close()
+
+
+def _binary(chunk: object) -> bytes:
+    if isinstance(chunk, str):
+        raise CaptureError("the stream gives text", remedy="open it in binary mode")
+    return bytes(chunk or b"")  # type: ignore[call-overload,no-any-return]
 
 
 class Stream:
@@ -93,7 +97,12 @@ class Stream:
         self._unpacked = 0
         self._source: Any = counted
         self._errors: tuple[type[Exception], ...] = ()
-        self._open_packed(counted.peek(PEEK))
+        try:
+            self._open_packed(counted.peek(PEEK))
+        except (OSError, ValueError) as error:  # ValueError: closed already
+            raise CaptureError(
+                f"it cannot be read ({error})", path=path, remedy="check the file and its disk"
+            ) from error
 
     def _open_packed(self, magic: bytes) -> None:
         errors: tuple[type[Exception], ...] = (EOFError, OSError, ValueError)
@@ -131,7 +140,11 @@ class Stream:
         if self.failure:
             return 0
         if not self._errors:
-            return self._counted.readinto(view)
+            try:
+                return self._counted.readinto(view)
+            except OSError as error:
+                self.failure = f"the file cannot be read on ({error.strerror or error})"
+                return 0
         try:
             got: int = self._source.readinto(view)
         except self._errors as error:

@@ -1,0 +1,104 @@
+"""One file per protocol, and the tuple that lists them.
+
+To add a detector: write the file, name it in ``DETECTORS``, test it.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from classifier.detectors import (
+    ah,
+    esp,
+    gre,
+    ike,
+    ip_in_ip,
+    openvpn,
+    udp_encapsulation,
+    wireguard,
+)
+from classifier.detectors.interface import Detector
+from classifier.errors import ClassifierError
+from classifier.tables import Evidence, FlowBatch
+
+__all__ = ["DETECTORS", "Detector", "run_detectors", "select"]
+
+#: All detectors, in the order in which they run. Each reads alone; no one depends on another.
+DETECTORS: tuple[Detector, ...] = (
+    wireguard.DETECTOR,
+    openvpn.DETECTOR,
+    ike.DETECTOR,
+    esp.DETECTOR,
+    ah.DETECTOR,
+    gre.DETECTOR,
+    ip_in_ip.DETECTOR,
+    udp_encapsulation.DETECTOR,
+)
+
+
+def run_detectors(batch: FlowBatch, detectors: Sequence[Detector] = DETECTORS) -> list[Evidence]:
+    """Show a batch to detectors and gather what they saw.
+
+    Parameters
+    ----------
+    batch : FlowBatch
+    detectors : sequence of Detector
+        One that finds no flow of its transports in the batch is not called, so that its kernel
+        need not be compiled.
+
+    Returns
+    -------
+    list of Evidence
+        By detector, then by flow.
+    """
+    present = set(np.flatnonzero(np.bincount(batch.flows["proto"])).tolist())
+    found: list[Evidence] = []
+    for detector in detectors:
+        if present.intersection(detector.transport):
+            found += detector.detect(batch)
+    return found
+
+
+def select(wanted: Iterable[str | Detector] | None) -> tuple[Detector, ...]:
+    """Return the detectors that a user asked for.
+
+    Parameters
+    ----------
+    wanted : iterable of str or Detector, or None
+        Names of shipped detectors, ignoring case, ``-`` and ``_``, and detectors of one's own;
+        None for all shipped.
+
+    Returns
+    -------
+    tuple of Detector
+        In the order asked for, each name once.
+
+    Raises
+    ------
+    ClassifierError
+        If a name is of no shipped detector, or two different detectors bear one name.
+    """
+    if wanted is None:
+        return DETECTORS
+    if isinstance(wanted, str):
+        wanted = [wanted]
+    by_name = {_folded(detector.name): detector for detector in DETECTORS}
+    chosen: dict[str, Detector] = {}
+    for item in wanted:
+        key = _folded(item if isinstance(item, str) else item.name)
+        if isinstance(item, str) and key not in by_name:
+            near = difflib.get_close_matches(key, by_name, 1)
+            hint = f"did you mean {by_name[near[0]].name!r}?" if near else "choose from "
+            names = "" if near else ", ".join(detector.name for detector in DETECTORS)
+            raise ClassifierError(f"no detector is called {item!r}", remedy=hint + names)
+        detector = by_name[key] if isinstance(item, str) else item
+        if chosen.setdefault(key, detector) != detector:
+            raise ClassifierError(
+                f"two detectors are called {detector.name!r}", remedy="rename one of them"
+            )
+    return tuple(chosen.values())
+
+
+def _folded(name: str) -> str:
+    return name.strip().lower().replace("-", "").replace("_", "")

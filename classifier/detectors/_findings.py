@@ -1,0 +1,78 @@
+"""What kernels found -> evidence in words.
+
+A kernel fills one row of ``hits`` for each flow that it recognises; ``collect`` calls it and turns
+the rows into ``Evidence``. Python objects are made for those flows only.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.tables import Evidence, FlowBatch, Strength
+
+__all__ = ["FIRST", "FLOW_ROW", "LAST", "MEANING", "STARTS", "VALUE", "Meaning", "collect"]
+
+# Columns of ``hits``: int64, shape (n_flows, 6)
+FLOW_ROW = 0  # row of FlowBatch.flows
+MEANING = 1  # key of the detector's table of meanings
+FIRST = 2  # row of FlowBatch.packets where the observation began
+LAST = 3  # row of FlowBatch.packets that completed it
+STARTS = 4  # 1 where the flow's first packet is one that the protocol starts with
+VALUE = 5  # a number for the text
+_WIDTH = 6
+
+
+class Meaning(NamedTuple):
+    """How a kind of hit is reported; ``{value}`` in the text stands for the hit's number."""
+
+    strength: Strength
+    text: str
+    family: str
+
+
+def collect(
+    batch: FlowBatch,
+    detector: str,
+    scan: Callable[..., int],
+    meanings: Mapping[int, Meaning],
+) -> list[Evidence]:
+    """Run a detector's kernel over a batch and report its hits.
+
+    Parameters
+    ----------
+    batch : FlowBatch
+    detector : str
+        Name for the evidence.
+    scan : callable
+        ``scan(flows, packets, payload, hits) -> int``: fills ``hits`` from row 0, one row per
+        recognised flow, and returns how many.
+    meanings : mapping of int to Meaning
+
+    Returns
+    -------
+    list of Evidence
+        In the order of the flows.
+    """
+    hits: NDArray[np.int64] = np.empty((batch.flows.size, _WIDTH), np.int64)
+    n_hits = scan(batch.flows, batch.packets, batch.payload, hits)
+    found = []
+    for flow, meaning, first, last, starts, value in hits[:n_hits].tolist():
+        strength, text, family = meanings[meaning]
+        frames = [int(batch.packets["frame"][row]) for row in (first, last)]
+        place = f"packet {frames[1]}"
+        if first != last:
+            place = f"packets {frames[0]} and {frames[1]}"
+        found.append(
+            Evidence(
+                flow=flow,
+                detector=detector,
+                strength=strength,
+                detail=f"{text.format(value=value)}, {place}",
+                packet=last,
+                family=family,
+                starts=bool(starts),
+            )
+        )
+    return found

@@ -1,0 +1,205 @@
+"""What a signature is, how its pattern is written, and the arrays that the kernel reads.
+
+How this works
+--------------
+A pattern is written as in a wire table, one token a byte::
+
+    16       this byte                 30-39    a byte of this range
+    ..       any byte                  20/e0    a byte with these bits under this mask
+    'text'   these characters          01|02    either (the signature is written twice)
+    @236     go on at this offset
+
+``compile_signatures`` turns each byte that matters into an atom ``offset, mask, least, greatest``
+and sorts the signatures into 256 buckets by the first byte of the message, for TCP and for UDP:
+a message is compared with the ten or so signatures of its bucket only.
+"""
+
+import itertools
+import re
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.detectors.applications.catalogue import APPLICATIONS
+
+__all__ = [
+    "BOTH",
+    "NOTHING",
+    "PEER",
+    "PORT",
+    "TCP",
+    "UDP",
+    "Parser",
+    "Signature",
+    "SignatureTable",
+    "compile_signatures",
+]
+
+TCP, UDP, BOTH = 1, 2, 3
+
+# What else must agree before a match names the application.
+NOTHING = 0
+PEER = 1  # a message of the same application in the other direction, or a registered port
+PORT = 2  # a registered port
+
+
+class Parser(IntEnum):
+    """A check beyond bytes at fixed places, made by a kernel of its own."""
+
+    NONE = 0
+    TLS = 1  # records that follow each other
+    DTLS = 2
+    DNS = 3
+    DNS_TCP = 4  # the same after a 16-bit length
+    SNMP = 5  # ASN.1 BER
+    LDAP = 6
+    KERBEROS = 7
+    KERBEROS_TCP = 8  # the same after a 32-bit length
+    RTCP = 9
+
+
+class Signature(NamedTuple):
+    """Bytes by which a message of an application is known.
+
+    Parameters
+    ----------
+    application : str
+    transport : int
+        ``TCP``, ``UDP`` or ``BOTH``. A TCP message is the head of one direction's stream.
+    pattern : str
+    source : str
+        Document, section.
+    needs : int
+        ``NOTHING``: the match alone names the application (24 bits or more that are not chance).
+        ``PEER`` or ``PORT``: that must agree.
+    opens : bool
+        A conversation starts with this message.
+    size : tuple of int
+        Least and greatest payload bytes on the wire.
+    length : tuple of int
+        ``(offset, width, add)``: the number there plus ``add`` equals the payload bytes on the
+        wire. A negative width is least significant byte first; width 0 is no such field.
+    within : str
+        Characters, of either case, that follow somewhere in the first ``WITHIN_BYTES``.
+    parser : Parser
+        A further check; it may ask for ``PEER``.
+    """
+
+    application: str
+    transport: int
+    pattern: str
+    source: str
+    needs: int = NOTHING
+    opens: bool = False
+    size: tuple[int, int] = (1, 65535)
+    length: tuple[int, int, int] = (0, 0, 0)
+    within: str = ""
+    parser: Parser = Parser.NONE
+
+
+class SignatureTable(NamedTuple):
+    """Compiled signatures.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (n_rows, 13)
+        Application code, needs, opens, least size, greatest size, length offset, width, addend,
+        parser, first and last atom (half-open), first and last byte of ``words`` (half-open).
+    atoms : ndarray of int64, shape (n_atoms, 4)
+        Offset, mask, least, greatest.
+    words : ndarray of uint8
+        Lower-cased characters of all ``within``.
+    bucket_offsets : ndarray of int64, shape (513,)
+        Buckets of TCP by first byte, then those of UDP.
+    bucket_rows : ndarray of int64
+        Row numbers, in the order of the table.
+    """
+
+    rows: NDArray[np.int64]
+    atoms: NDArray[np.int64]
+    words: NDArray[np.uint8]
+    bucket_offsets: NDArray[np.int64]
+    bucket_rows: NDArray[np.int64]
+
+
+Atom = tuple[int, int, int, int]
+
+_TOKEN = re.compile(r"'[^']*'|[^\s']+")
+
+
+def _byte(text: str, offset: int) -> list[Atom]:
+    """Return the atom of one alternative, none for ``..``."""
+    if text == "..":
+        return []
+    if "/" in text:
+        value, mask = (int(part, 16) for part in text.split("/"))
+        return [(offset, mask, value, value)]
+    least, _, greatest = text.partition("-")
+    return [(offset, 0xFF, int(least, 16), int(greatest or least, 16))]
+
+
+def parse_pattern(pattern: str) -> list[list[Atom]]:
+    """Return the atoms of each way in which a pattern can be met.
+
+    Raises
+    ------
+    ValueError
+        If a token is none of those above.
+    """
+    offset = 0
+    choices: list[list[list[Atom]]] = []
+    for token in _TOKEN.findall(pattern):
+        if token.startswith("@"):
+            offset = int(token[1:])
+        elif token.startswith("'"):
+            text = token[1:-1].encode("latin-1")
+            choices.append([[(offset + i, 0xFF, b, b) for i, b in enumerate(text)]])
+            offset += len(text)
+        else:
+            choices.append([_byte(part, offset) for part in token.split("|")])
+            offset += 1
+    return [list(itertools.chain(*way)) for way in itertools.product(*choices)]
+
+
+def _first_bytes(atoms: list[Atom]) -> list[int]:
+    """Return the first bytes that a message with these atoms can have."""
+    here = [a for a in atoms if a[0] == 0]
+    return [b for b in range(256) if all(least <= b & m <= most for _, m, least, most in here)]
+
+
+def compile_signatures(signatures: tuple[Signature, ...]) -> SignatureTable:
+    """Turn signatures into the arrays that ``match_message`` reads.
+
+    Raises
+    ------
+    ValueError
+        If a pattern cannot be read, or an application is not in the catalogue.
+    """
+    rows: list[tuple[int, ...]] = []
+    atoms: list[Atom] = []
+    words = bytearray()
+    buckets: list[list[int]] = [[] for _ in range(512)]
+    for signature in signatures:
+        code = APPLICATIONS.index(signature.application)
+        word = (len(words), len(words) + len(signature.within))
+        words += signature.within.lower().encode("latin-1")
+        offset, width, add = signature.length
+        for way in parse_pattern(signature.pattern):
+            least = max([signature.size[0], offset + abs(width), *(a[0] + 1 for a in way)])
+            for transport, base in ((TCP, 0), (UDP, 256)):
+                if signature.transport & transport:
+                    for byte in _first_bytes(way):
+                        buckets[base + byte].append(len(rows))
+            span = (len(atoms), len(atoms) + len(way))
+            facts = (code, signature.needs, int(signature.opens), least, signature.size[1])
+            rows.append((*facts, offset, width, add, int(signature.parser), *span, *word))
+            atoms += way
+    return SignatureTable(
+        np.array(rows, np.int64).reshape(-1, 13),
+        np.array(atoms, np.int64).reshape(-1, 4),
+        np.frombuffer(bytes(words) or b"\0", np.uint8).copy(),
+        np.cumsum([0, *map(len, buckets)]).astype(np.int64),
+        np.array(list(itertools.chain(*buckets)), np.int64),
+    )

@@ -1,0 +1,192 @@
+"""Rows in the order of ``flow_id``, however many there are.
+
+How this works: flows end in another order than they begin. Batches are kept until there are too
+many rows or bytes; then they are sorted and written as a *run* to a temporary file. In the end the
+runs are merged by windows: as ids are dense, the rows with ``flow_id`` below a bound are a prefix
+of what is left of each run, and sorting these prefixes together gives the next window. Memory
+holds one window, and one batch of each run.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+
+from classifier.errors import ResourceError
+
+__all__ = ["Sorter"]
+
+# Rows of a batch in a run's file: a merge holds one of them for each run.
+_RUN_BATCH_ROWS = 8192
+
+
+class Sorter:
+    """Takes batches in any order and gives their rows back in the order of ``flow_id``.
+
+    Use as a context manager, which removes the temporary files whatever happens.
+
+    Parameters
+    ----------
+    limit_rows, limit_bytes : int
+        What is kept in memory before a run is written to disk.
+    window_rows : int
+        The most rows of a batch that comes back.
+    folder : str or path, optional
+        Where temporary files go; default: the system's place for them.
+
+    Examples
+    --------
+    >>> with Sorter() as sorter:
+    ...     for i in (1, 0):
+    ...         sorter.add(pa.record_batch({"flow_id": [i]}))
+    ...     [batch.column("flow_id").to_pylist() for batch in sorter.batches()]
+    [[0, 1]]
+    """
+
+    def __init__(
+        self,
+        limit_rows: int = 500_000,
+        *,
+        limit_bytes: int = 1 << 29,
+        window_rows: int = 65_536,
+        folder: str | Path | None = None,
+    ) -> None:
+        self._limit_rows = limit_rows
+        self._limit_bytes = limit_bytes
+        self._window_rows = window_rows
+        self._parent = folder
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._kept: list[pa.RecordBatch] = []
+        self._rows = 0
+        self._bytes = 0
+        self._runs: list[Path] = []
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove all temporary files."""
+        self._kept.clear()
+        self._runs.clear()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take a batch; all have the same schema, and no ``flow_id`` comes twice.
+
+        Raises
+        ------
+        ResourceError
+            If the temporary folder cannot be written.
+        """
+        if not batch.num_rows:
+            return
+        self._kept.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= self._limit_rows or self._bytes >= self._limit_bytes:
+            self._spill()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield all rows in order.
+
+        Raises
+        ------
+        ResourceError
+            If a temporary file cannot be read.
+        """
+        if not self._runs:
+            if self._kept:
+                yield from self._sorted().to_batches(max_chunksize=self._window_rows)
+            return
+        if self._kept:
+            self._spill()
+        with contextlib.ExitStack() as stack:
+            runs = [_Run(stack.enter_context(pa.OSFile(str(path)))) for path in self._runs]
+            yield from self._merged(runs)
+
+    def _merged(self, runs: "list[_Run]") -> Iterator[pa.RecordBatch]:
+        while runs := [run for run in runs if run.head() is not None]:
+            # The smallest id left starts the window: several inputs may leave gaps in the ids.
+            bound = min(run.first_id() for run in runs) + self._window_rows
+            pieces = [piece for run in runs for piece in run.below(bound)]
+            yield from _in_order(pieces).to_batches(max_chunksize=self._window_rows)
+
+    def _sorted(self) -> pa.Table:
+        return _in_order(self._kept)
+
+    def _spill(self) -> None:
+        try:
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(
+                    prefix="classifier-", dir=self._parent, ignore_cleanup_errors=True
+                )
+            path = Path(self._folder.name) / f"{len(self._runs)}.arrow"
+            table = self._sorted()
+            options = pa.ipc.IpcWriteOptions(compression="lz4")
+            with pa.ipc.new_stream(str(path), table.schema, options=options) as writer:
+                writer.write_table(table, max_chunksize=_RUN_BATCH_ROWS)
+        except OSError as error:
+            raise ResourceError(
+                f"rows cannot be sorted on disk ({error.strerror or error})",
+                path=str(self._parent or tempfile.gettempdir()),
+                remedy="make room there, or set TMPDIR to another folder",
+            ) from error
+        self._runs.append(path)
+        self._kept = []
+        self._rows = self._bytes = 0
+
+
+class _Run:
+    """What is left of one sorted run."""
+
+    def __init__(self, file: pa.NativeFile) -> None:
+        self._reader = pa.ipc.open_stream(file)
+        self._batch: pa.RecordBatch | None = None
+
+    def head(self) -> pa.RecordBatch | None:
+        """Return the batch at hand, the next one if it is used up, None at the end."""
+        while self._batch is None or not self._batch.num_rows:
+            try:
+                self._batch = self._reader.read_next_batch()
+            except StopIteration:
+                return None
+        return self._batch
+
+    def first_id(self) -> int:
+        batch = self.head()
+        assert batch is not None
+        return int(batch.column("flow_id")[0].as_py())
+
+    def below(self, bound: int) -> list[pa.RecordBatch]:
+        """Take all rows with a ``flow_id`` below a bound."""
+        taken = []
+        while (batch := self.head()) is not None:
+            stop = int(np.searchsorted(batch.column("flow_id").to_numpy(), bound))
+            if stop:
+                taken.append(batch.slice(0, stop))
+            self._batch = batch.slice(stop)
+            if self._batch.num_rows:
+                break
+        return taken
+
+
+def _in_order(batches: list[pa.RecordBatch]) -> pa.Table:
+    table = pa.Table.from_batches(batches).combine_chunks()
+    ids = table.column("flow_id").to_numpy()
+    if np.all(ids[1:] >= ids[:-1]):
+        return table
+    return table.take(pa.array(np.argsort(ids, kind="stable")))

@@ -1,0 +1,76 @@
+"""Rewrites captures: adds VLAN tags, or builds ESP and AH by the specification.
+
+ESP and AH cases capture a few pings between the two hosts; each is replaced by one packet of the
+wanted protocol with the same addresses and time.
+"""
+
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import dpkt
+from bench import Bench
+
+VLAN_ID = 100
+PACKETS = 12
+TAG = b"\x81\x00" + struct.pack("!H", VLAN_ID)
+
+
+def _rewrite(path: Path, change: Callable[[int, bytes], bytes]) -> None:
+    with path.open("rb") as file:
+        records = list(dpkt.pcap.Reader(file))
+    with path.open("wb") as file:
+        writer = dpkt.pcap.Writer(file)
+        for number, (seconds, frame) in enumerate(records):
+            writer.writepkt(change(number, frame), ts=seconds)
+
+
+def vlan(path: Path) -> None:
+    """Put an 802.1Q tag into every frame."""
+    _rewrite(path, lambda _, frame: frame[:12] + TAG + frame[12:])
+
+
+def claim(bench: Bench, proto: int, application: str) -> None:
+    """Send the pings that become the packets, and say what they become."""
+    bench.lab.claim(proto, bench.server.address, 0, application, "ipsec")
+    argv = ["ping", "-c", str(PACKETS), "-i", "0.05", bench.server.address]
+    bench.client.run(*argv)
+
+
+def _replace(path: Path, proto: int, body: Callable[[int, int], bytes]) -> None:
+    spis: dict[bytes, int] = {}
+    counts: dict[bytes, int] = {}
+
+    def change(_: int, frame: bytes) -> bytes:
+        source = frame[26:30]
+        spi = spis.setdefault(source, 0xC0000000 | int.from_bytes(os.urandom(3)))
+        counts[source] = counts.get(source, 0) + 1
+        packet = dpkt.ip.IP(
+            src=source, dst=frame[30:34], p=proto, ttl=63, data=body(spi, counts[source])
+        )
+        packet.len = len(packet)
+        return frame[:14] + bytes(packet)
+
+    _rewrite(path, change)
+
+
+def esp(path: Path) -> None:
+    """ESP, RFC 4303 section 2: SPI, sequence number from 1, IV, ciphertext, 16-byte ICV."""
+
+    def body(spi: int, sequence: int) -> bytes:
+        ciphertext = 16 * (5 + sequence % 4)
+        return struct.pack("!II", spi, sequence) + os.urandom(16 + ciphertext + 16)
+
+    _replace(path, 50, body)
+
+
+def ah(path: Path) -> None:
+    """AH, RFC 4302 section 2: next header, length in words less 2, 12-byte ICV, then UDP."""
+
+    def body(spi: int, sequence: int) -> bytes:
+        datagram = bytes(dpkt.udp.UDP(sport=40000, dport=5000, data=os.urandom(64), ulen=72))
+        header = struct.pack("!BBHII", 17, 4, 0, spi, sequence)
+        return header + os.urandom(12) + datagram
+
+    _replace(path, 51, body)
