@@ -143,10 +143,12 @@ def name_applications(batch: FlowBatch) -> Names:
     """
     flows, packets, payload = batch.flows, batch.packets, batch.payload
     tables = _tables()
-    code = {name: APPLICATIONS.index(name) for name in ("http", "websocket", "tls", "dtls")}
     codes = np.zeros(flows.size, np.int16)
     starts = np.zeros(flows.size, np.bool_)
-    nbns, quic, rtp = (APPLICATIONS.index(name) for name in ("nbns", "quic", "rtp"))
+    nbns, quic, rtp, tls, dtls, http, websocket = (
+        APPLICATIONS.index(name)
+        for name in ("nbns", "quic", "rtp", "tls", "dtls", "http", "websocket")
+    )
     name_flows(
         flows,
         packets,
@@ -159,10 +161,10 @@ def name_applications(batch: FlowBatch) -> Names:
         codes,
         starts,
     )
-    name_runs(flows, packets, payload, code["tls"], quic, rtp, codes)
+    name_runs(flows, packets, payload, tls, quic, rtp, codes)
     spans = np.zeros((flows.size, 2), np.int64)
     hellos = np.zeros((flows.size, HELLO_COLUMNS), np.int64)
-    found = find_names(flows, packets, payload, codes, *code.values(), spans, hellos)
+    found = find_names(flows, packets, payload, codes, http, websocket, tls, dtls, spans, hellos)
     ja4 = np.full(flows.size, "", object)
     if found:
         with_hello = hellos[:found, 0]
