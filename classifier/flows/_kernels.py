@@ -59,6 +59,7 @@ FIN, SYN, RST, ACK = 1, 2, 4, 16
 TCP, SCTP = 6, 132
 # Not SEED, which differs from run to run: which tombs or fragments collide may not
 TOMB_SEED = np.uint64(0x9AE16A3B2F90404F)
+TOMB_WAYS = 4
 _EARLY = 3  # packets within which a SYN may come after what it began (reordering)
 _NONE = np.uint64(NO_WRAPPING)
 _SEQ_LIMIT = np.int64(1) << 31
@@ -307,12 +308,28 @@ def update_side(side, p):
 
 
 @inline
+def find_tomb(tombs, h, make):
+    """Return the row with this hash among the four it can be in (one cache line), or -1.
+
+    With ``make`` never -1, but else a free row or that of the flow that began first.
+    """
+    base = np.int64(h & np.uint64(tombs.shape[0] - 1)) & ~(TOMB_WAYS - 1)
+    best = np.int64(-1)
+    for row in range(base, base + TOMB_WAYS):
+        if tombs[row, 0] == h:
+            return row
+        if make and (best < 0 or tombs[row, 1] < tombs[best, 1]):
+            best = row
+    return best
+
+
+@inline
 def remember(tombs, r):
     """Note an ended flow, so that one that goes on after it can name it as its parent."""
     ports = (np.uint64(r.proto) << np.uint64(40)) | (np.uint64(r.ip_version) << np.uint64(32))
     ports |= (np.uint64(r.a_port) << np.uint64(16)) | np.uint64(r.b_port)
     h = hash_key(TOMB_SEED, r.a_hi, r.a_lo, r.b_hi, r.b_lo, ports)
-    row = np.int64(h & np.uint64(tombs.shape[0] - 1))
+    row = find_tomb(tombs, h, True)
     tombs[row, 0] = h
     orig_is_b = np.uint64(1 if r.state & ORIG_IS_B else 0)
     tombs[row, 1] = (np.uint64(r.flow_id) << np.uint64(1)) | orig_is_b
@@ -418,11 +435,11 @@ def find_or_make(
     parent = np.int64(-1)
     orig_is_b = swapped
     th = hash_packet(p, TOMB_SEED)
-    tomb = np.int64(th & np.uint64(tombs.shape[0] - 1))
-    if tombs[tomb, 0] == th:
+    tomb = find_tomb(tombs, th, False)
+    if tomb >= 0:
         parent = np.int64(tombs[tomb, 1] >> np.uint64(1))
         orig_is_b = tombs[tomb, 1] & np.uint64(1) != np.uint64(0)
-        tombs[tomb, 0] = 0
+        tombs[tomb, 0] = tombs[tomb, 1] = 0
         if p.proto == TCP and p.tcp_flags & (SYN | ACK) == SYN:
             parent = np.int64(-1)
     flow_id = state[NEXT_FLOW_ID]

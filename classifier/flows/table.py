@@ -66,7 +66,7 @@ class FlowTable:
         self._arena: NDArray[Any] = np.zeros(1 << 20, np.uint8)
         self._ended: NDArray[Any] = np.zeros(1024, FLOW_RECORD)
         self._ended_dirs: NDArray[Any] = np.zeros(2048, DIR)
-        self._tombs = np.zeros((TOMBS, 2), np.uint64)
+        self._tombs = np.zeros((1, 2), np.uint64)  # grows when the first flows are swept
         self._fragments = np.zeros((FRAGMENTS, 2), np.uint64)
         self._sweep_after = 0
         self._swept_ns = np.iinfo(np.int64).min
@@ -216,6 +216,8 @@ class FlowTable:
         from classifier.flows import _kernels as k
 
         found = 0
+        if len(self._tombs) < TOMBS:
+            self._tombs = np.zeros((TOMBS, 2), np.uint64)
         self._state[k.SWEEP_ROW] = 0
         while self._state[k.SWEEP_ROW] >= 0:
             found += k.sweep(

@@ -1,0 +1,1 @@
+"""Verdicts and what led to them as Arrow columns, text, NDJSON, CSV, Parquet and HTML."""

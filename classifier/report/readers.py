@@ -19,8 +19,7 @@ from classifier.report.columns import SCHEMA
 
 __all__ = ["conform", "read_flows"]
 
-# Columns that may stand beside the flow columns and survive being read.
-_LABELS = ("legitimate", "holder")
+# Columns of labels stand beside the flow columns and survive being read.
 _LABEL_PREFIX = "label_"
 
 # What a row holds in a column that its file does not have, where that is not 0, "" or [].
@@ -111,7 +110,7 @@ def conform(table: pa.Table, path: str = "") -> pa.Table:
             columns.append(pa.repeat(value, table.num_rows))
     result = pa.Table.from_arrays(columns, schema=SCHEMA)
     for index, name in enumerate(present):
-        if name in _LABELS or name.startswith(_LABEL_PREFIX):
+        if name.startswith(_LABEL_PREFIX):
             result = result.append_column(name, table.column(index))
     return result
 
@@ -134,9 +133,7 @@ def _read_parquet(path: Path) -> _Read:
     with path.open("rb") as stream, pyarrow.parquet.ParquetFile(stream) as file:
         stored = file.metadata.metadata or {}
         names = file.schema_arrow.names
-        wanted = [
-            n for n in names if n in SCHEMA.names or n in _LABELS or n.startswith(_LABEL_PREFIX)
-        ]
+        wanted = [n for n in names if n in SCHEMA.names or n.startswith(_LABEL_PREFIX)]
         table = file.read(columns=wanted, use_threads=False)
     accounting = _mapping(stored, b"classifier.accounting")
     counts = {k: n for k, n in accounting.items() if isinstance(n, int)}
@@ -163,7 +160,7 @@ def _read_ndjson(path: Path) -> _Read:
         ),
     )
     first = data[: data.find(b"\n") + 1 or None]
-    if b'"label_' in first or any(f'"{name}"'.encode() in first for name in _LABELS):
+    if f'"{_LABEL_PREFIX}'.encode() in first:
         table = _with_labels(table, data)
     return _without_unnamed(table, first), {}, {}
 
@@ -181,7 +178,7 @@ def _with_labels(table: pa.Table, data: bytes) -> pa.Table:
     except RecursionError as error:
         raise ValueError("a line is nested too deeply") from error
     for name in rows[0]:
-        if name not in _LABELS and not name.startswith(_LABEL_PREFIX):
+        if not name.startswith(_LABEL_PREFIX):
             continue
         values = [row.get(name) for row in rows]
         if any(isinstance(value, bool) for value in values):

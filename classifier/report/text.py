@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Explanation",
     "accounting_text",
+    "columns_text",
     "detectors_text",
     "flow_table",
     "match_text",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from netns import Host, Lab, warm_up
+from netns import Lab, warm_up
 from tunnels import Authority
 
 T = TypeVar("T")

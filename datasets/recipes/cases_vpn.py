@@ -186,8 +186,8 @@ def _esp_late(bench: Bench) -> Iterator[None]:
 
 
 HANDMADE = (
-    "Built by the specification with a script, not captured: the machines that make these captures "
-    "have no kernel IPsec. Payload bytes are random, as ciphertext would be."
+    "Built by the specification with a script, because kernel IPsec is not at hand where captures\n"
+    "  are made. Ciphertext and checksums (ICV) are random bytes."
 )
 
 

@@ -29,7 +29,7 @@ README = """\
 
 {shows}.
 
-- Made by `datasets/recipes/conformance.py {name}`: real programs on two hosts in network
+- Made by `datasets/recipes/conformance.py {name}`: {made} between two hosts in network
   namespaces, captured on the link between their routers{snaplen}.
 - Software: {software}.
 - {packets} packets, {size} bytes. Addresses are private and documentation ones.
@@ -44,7 +44,7 @@ def capture(one: Case, path: Path, seed: int, vary: bool) -> tuple[list[Claim], 
         bench = Bench(lab, rng, vary)
         steps = one.run(bench)
         next(steps)
-        with lab.capture(path, one.snaplen, "ip or (ip6 and not icmp6)"):
+        with lab.capture(path, one.snaplen, "ip or (ip6 and ip6[6] != 58 and ip6[6] != 0)"):
             for _ in steps:
                 raise RecipeError(f"{one.name}: the case yields more than once")
         versions = {
@@ -71,6 +71,7 @@ def ship(one: Case, folder: Path, seed: int) -> int:
     text = README.format(
         name=one.name,
         shows=one.shows,
+        made="the real programs" if one.programs else "a few pings, rewritten,",
         snaplen=f", {one.snaplen} bytes kept of each packet" if one.snaplen else "",
         software=", ".join(f"{name} {version}" for name, version in versions.items()) or "none",
         packets=len(labels.times(path)),

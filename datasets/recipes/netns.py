@@ -258,11 +258,9 @@ class Lab:
             router.set("net/ipv6/conf/all/forwarding", "1")
             router.run("ip", "address", "add", own, "peer", other, "dev", "uplink")
         self.gate.run("ip", "route", "add", "default", "via", LINK[1])
-        self.net.run("ip", "route", "add", "default", "via", LINK[0])
         self.gate.run("ip", "address", "add", "fe80::a/64", "dev", "uplink")
         self.net.run("ip", "address", "add", "fe80::b/64", "dev", "uplink")
         self.gate.run("ip", "-6", "route", "add", "default", "via", "fe80::b", "dev", "uplink")
-        self.net.run("ip", "-6", "route", "add", "default", "via", "fe80::a", "dev", "uplink")
 
     def __exit__(
         self,
@@ -299,6 +297,9 @@ class Lab:
 
     def inside(self, name: str, *addresses: str) -> Host:
         """Add a host behind ``gate`` with these IPv4 and IPv6 addresses."""
+        for address in addresses:  # no default route there: strays would go to and fro
+            via = "fe80::a" if ":" in address else LINK[0]
+            self.net.run("ip", "route", "add", address, "via", via, "dev", "uplink")
         return self._attach(self.gate, name, addresses)
 
     def outside(self, name: str, *addresses: str) -> Host:
@@ -322,16 +323,23 @@ class Lab:
         return host
 
     def claim(
-        self, proto: int, address: str, port: int, application: str, family: str = ""
+        self,
+        proto: int,
+        address: str,
+        port: int,
+        application: str,
+        family: str = "",
+        is_vpn: int | None = None,
     ) -> None:
         """Record what was started at a transport address: the source of all labels."""
-        self.claims.append(Claim(proto, address, port, int(bool(family)), family, application))
+        truth = int(bool(family)) if is_vpn is None else is_vpn
+        self.claims.append(Claim(proto, address, port, truth, family, application))
 
     @contextlib.contextmanager
     def capture(self, path: Path, snaplen: int = 0, only: str = "") -> Iterator[None]:
         """Capture the link into a pcap file while the block runs."""
         tcpdump = self.gate.start(
-            *["tcpdump", "-i", "uplink", "-w", str(path), "-s", str(snaplen), "-n"],
+            *["tcpdump", "-i", "uplink", "-w", str(path.resolve()), "-s", str(snaplen), "-n"],
             *["--immediate-mode", "-U", "-Z", "root", *only.split()],
         )
         tcpdump.wait_output("listening on")

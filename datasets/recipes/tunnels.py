@@ -131,50 +131,48 @@ class OpenVpn:
     def start(self, lab: Lab, authority: Authority, client: Host, server: Host) -> Tunnel:
         """Start both ends and wait for the tunnel."""
         net = f"10.{200 + self.number // 256}.{self.number % 256}"
-        device = f"tun{self.number}"
+        common = ["openvpn", "--dev", f"tun{self.number}", "--dev-type", "tun", "--verb", "3"]
+        common += ["--disable-dco", *self.options]
+        ends = self._static(net, server) if self.wrap == "static" else None
+        at_server, at_client = ends or self._tls(net, authority, server)
+        roles = ("-server", "-client") if self.proto == "tcp" else ("", "")
         wide = "6" if ":" in self.server_address else "4"
-        proto = f"{self.proto}{wide}" if self.proto == "udp" else f"tcp{wide}"
-        number = 6 if self.proto == "tcp" else 17
-        common = ["--dev", device, "--dev-type", "tun", "--verb", "3", "--disable-dco"]
-        common += ["--user", "root", *self.options]
-        if self.wrap == "static":
-            key = str(server.folder / f"{device}.key")
-            server.run("openvpn", "--genkey", "secret", key)
-            common += ["--secret", key, "--cipher", "AES-256-CBC"]
-            ends = [(f"{net}.1", f"{net}.2"), (f"{net}.2", f"{net}.1")]
-            tls_server, tls_client = (["--ifconfig", *end] for end in ends)
-        else:
-            common += ["--ca", authority.certificate, "--data-ciphers", self.cipher]
-            tls_server = ["--server", f"{net}.0", "255.255.255.0", "--topology", "subnet"]
-            tls_server += ["--dh", "none"]
-            tls_client = ["--client", "--remote-cert-tls", "server"]
-            for argv, name, usage in (
-                (tls_server, "vpn.example.net", "serverAuth"),
-                (tls_client, "client.example.net", "clientAuth"),
-            ):
-                certificate, private = authority.issue(name, usage)
-                argv += ["--cert", certificate, "--key", private]
-            for argv, extra in zip((tls_server, tls_client), self._keys(server), strict=True):
-                argv += extra
-        at_server = "-server" if self.proto == "tcp" else ""
-        at_client = "-client" if self.proto == "tcp" else ""
+        protos = [["--proto", f"{self.proto}{wide}{role}"] for role in roles]
         listener = server.start(
-            *["openvpn", *common, *tls_server, "--proto", proto + at_server],
+            *[*common, *at_server, *protos[0]],
             *["--local", self.server_address, "--port", str(self.port)],
         )
-        listener.wait_output(
-            "Initialization Sequence Completed" if self.wrap != "static" else "UDP"
-        )
-        family = "tcp" if self.proto == "tcp" else "udp"
-        server.wait_listen(family, self.port)
-        caller = client.start(
-            *["openvpn", *common, *tls_client, "--proto", proto + at_client, "--nobind"],
-            *["--remote", self.server_address, str(self.port)],
-        )
+        server.wait_listen(self.proto, self.port)
+        number = 6 if self.proto == "tcp" else 17
         lab.claim(number, self.server_address, self.port, "openvpn", "openvpn")
+        caller = client.start(
+            *[*common, *at_client, *protos[1]],
+            *["--nobind", "--remote", self.server_address, str(self.port)],
+        )
         caller.wait_output("Initialization Sequence Completed")
-        inner = f"{net}.2"
-        return Tunnel(client, server, inner, f"{net}.1", (caller, listener))
+        return Tunnel(client, server, f"{net}.2", f"{net}.1", (caller, listener))
+
+    def _static(self, net: str, server: Host) -> tuple[list[str], list[str]]:
+        """Return the options of server and client that share one static key."""
+        key = server.write(f"static{self.number}.key", "")
+        server.run("openvpn", "--genkey", "secret", key)
+        common = ["--secret", key, "--cipher", "AES-256-CBC", "--ifconfig"]
+        return [*common, f"{net}.1", f"{net}.2"], [*common, f"{net}.2", f"{net}.1"]
+
+    def _tls(self, net: str, authority: Authority, server: Host) -> tuple[list[str], list[str]]:
+        """Return the options of server and client that know each other by certificates."""
+        wrap_server, wrap_client = self._keys(server)
+        at_server = ["--server", f"{net}.0", "255.255.255.0", "--topology", "subnet"]
+        at_server += ["--dh", "none", *wrap_server]
+        at_client = ["--client", "--remote-cert-tls", "server", *wrap_client]
+        for argv, name, usage in (
+            (at_server, "vpn.example.net", "serverAuth"),
+            (at_client, "client.example.net", "clientAuth"),
+        ):
+            certificate, private = authority.issue(name, usage)
+            argv += ["--ca", authority.certificate, "--cert", certificate, "--key", private]
+            argv += ["--data-ciphers", self.cipher]
+        return at_server, at_client
 
     def _keys(self, server: Host) -> tuple[list[str], list[str]]:
         """Return the options for the wrapping of the control channel: server's, client's."""

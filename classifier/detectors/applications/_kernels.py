@@ -36,7 +36,6 @@ _KERBEROS_TCP, _RTCP = 8, 9
 def contains(buf, start, stop, words, first, last):
     """Tell whether lower-case ``words[first:last]`` is in ``buf[start:stop]``, in either case."""
     n = last - first
-    lead = words[first]
     for i in range(start, stop - n + 1):
         k = 0
         byte = buf[i]
@@ -45,15 +44,16 @@ def contains(buf, start, stop, words, first, last):
             if k == n:
                 return True
             byte = buf[i + k]
-    return lead == 0 and n == 0
+    return False
 
 
 @inline
-def match_message(buf, start, stop, wire, base, table, weak, nbns):
+def match_message(buf, start, stop, wire, base, table, weak):
     """Compare a message with the signatures of its bucket.
 
-    Returns the row of the first that is sure, or -1; ``weak[0]`` rows that need agreement are in
-    ``weak[1:]``. A sure NetBIOS name question returns ``-2``.
+    Returns the row of the first that names the application, else -1; ``weak[0]`` rows that need
+    agreement are in ``weak[1:]``. A question for a NetBIOS name is the number of rows, one more
+    where the row opens.
     """
     rows, atoms, words, bucket_offsets, bucket_rows = table
     weak[0] = 0
@@ -116,7 +116,7 @@ def match_message(buf, start, stop, wire, base, table, weak, nbns):
         if said == NOT:
             continue
         if said == NBNS:
-            return np.int64(nbns + rows[r, _OPENS])
+            return np.int64(rows.shape[0] + rows[r, _OPENS])
         if said == SURE and rows[r, _NEEDS] == 0:
             return np.int64(r)
         if weak[0] < CANDIDATES:
@@ -190,9 +190,7 @@ def name_flows(
                 stop = flow.resp_stop if side else flow.orig_stop
             if start >= stop:
                 continue
-            row = match_message(
-                payload, start, stop, wire, 0 if proto == 6 else 256, table, weak, n_rows
-            )
+            row = match_message(payload, start, stop, wire, 0 if proto == 6 else 256, table, weak)
             messages += 1
             if row >= n_rows:
                 codes[f] = nbns

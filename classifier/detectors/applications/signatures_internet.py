@@ -26,7 +26,7 @@ _HTTP = (
 )
 
 _TLS = (
-    S("tls", TCP, "16 03 00-04 .. .. 01|02", "RFC 8446 5.1", opens=True, parser=Parser.TLS),
+    S("tls", TCP, "16 03 00-04 .. .. 01", "RFC 8446 5.1", opens=True, parser=Parser.TLS),
     S("tls", TCP, "14-17 03 00-04", "RFC 8446 5.1", parser=Parser.TLS),
     # A client hello in the form of SSL 2.0 that offers a later version.
     S("tls", TCP, "80 .. 01 03 00-03 .. .. 00", "RFC 5246 E.2", opens=True, length=(1, 1, 2)),

@@ -103,7 +103,7 @@ def parse_hellos(payload, hellos, scratch, names, keys):
         extensions = 0
         has_name = 0
         alpn, alpn_first, alpn_last = 0, np.uint8(0), np.uint8(0)
-        best = np.int64(0)
+        best = np.int64(-1)
         algorithms, algorithms_stop = 0, 0
         begin = out
         end = stop
@@ -152,7 +152,7 @@ def parse_hellos(payload, hellos, scratch, names, keys):
                         grease = (offered & 0x0F0F) == 0x0A0A
                         # DTLS counts its versions down.
                         newer = offered < best if hellos[h, 3] == 1 else offered > best
-                        if not grease and (best == 0 or newer):
+                        if not grease and (best < 0 or newer):
                             best = offered
                 elif kind == 13 and size >= 4:
                     algorithms = i + 2
@@ -184,7 +184,7 @@ def parse_hellos(payload, hellos, scratch, names, keys):
                 scratch[out] = payload[i]
                 scratch[out + 1] = payload[i + 1]
                 out += 2
-        if best == 0:
+        if best < 0:
             best = version
         scratch[room] = best >> 8
         scratch[room + 1] = best & 255

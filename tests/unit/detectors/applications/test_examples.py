@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from numba.core.dispatcher import Dispatcher
 from build import F, P, batch
+from numba.core.dispatcher import Dispatcher
 from unit.detectors.applications.examples import (
     EXAMPLES,
     HELLO,
@@ -30,7 +30,7 @@ NEEDS_AGREEMENT = {
     "smtps", "imaps", "pop3s", "sips", "dot", "ldaps", "mqtts", "mdns", "llmnr", "ntp", "ptp", "coap",
     "nat-pmp", "hsrp", "gtp-c", "rip", "bfd", "kafka", "iso-tsap", "teamviewer", "syslog", "netflow",
     "dhcpv6", "iax2", "skinny", "afp", "rtmp", "slp", "radius", "ipfix", "sflow", "pop3", "telnet",
-    "nbdgm", "memcached", "whatsapp",
+    "nbdgm", "memcached", "whatsapp", "dnp3",
 }  # fmt: skip
 #: What the beginning of a message may be taken for while the rest is missing.
 BEGINS_LIKE = {
@@ -125,6 +125,7 @@ def test_roles_may_be_the_other_way_round_in_a_capture_that_begins_late() -> Non
     turned = F(TCP, [P(0, SERVER_HELLO), P(1, HELLO)], orig_port=443)
     names = name_applications(batch(turned))
     assert (names.application[0], names.server_name[0]) == ("tls", "server")
+    assert not names.starts[0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from classifier.errors import ResourceError
+from classifier.report.sorting import Sorter
+
+
+def shuffled(n: int, size: int, seed: int = 1) -> list[pa.RecordBatch]:
+    ids = np.random.default_rng(seed).permutation(n)
+    texts = [f"flow {i}" for i in ids]
+    lists = [[int(i)] * (i % 3) for i in ids]
+    batch = pa.record_batch({"flow_id": ids, "text": texts, "list": lists})
+    return [batch.slice(start, size) for start in range(0, n, size)]
+
+
+def sorted_rows(sorter: Sorter, batches: list[pa.RecordBatch]) -> list[dict[str, object]]:
+    for batch in batches:
+        sorter.add(batch)
+    return [row for batch in sorter.batches() for row in batch.to_pylist()]
+
+
+@pytest.mark.parametrize("limit", [10, 100, 999, 1000, 5000])
+def test_rows_come_back_in_order_from_memory_or_disk(tmp_path: Path, limit: int) -> None:
+    with Sorter(limit, window_rows=64, folder=tmp_path) as sorter:
+        found = sorted_rows(sorter, shuffled(1000, 7))
+        assert any(tmp_path.iterdir()) == (limit <= 1000)
+    assert [row["flow_id"] for row in found] == list(range(1000))
+    assert found[5] == {"flow_id": 5, "text": "flow 5", "list": [5, 5]}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ids_may_have_gaps_wider_than_a_window(tmp_path: Path) -> None:
+    ids = [10**12, 5, 10**6, 0]
+    with Sorter(1, window_rows=2, folder=tmp_path) as sorter:
+        found = sorted_rows(sorter, [pa.record_batch({"flow_id": [i]}) for i in ids])
+    assert [row["flow_id"] for row in found] == sorted(ids)
+
+
+def test_no_batch_is_larger_than_a_window(tmp_path: Path) -> None:
+    with Sorter(100, window_rows=32, folder=tmp_path) as sorter:
+        for batch in shuffled(500, 50):
+            sorter.add(batch)
+        assert max(batch.num_rows for batch in sorter.batches()) <= 32
+
+
+def test_a_bound_on_bytes_spills_too(tmp_path: Path) -> None:
+    with Sorter(limit_bytes=1000, folder=tmp_path) as sorter:
+        sorter.add(shuffled(1000, 1000)[0])
+        assert any(tmp_path.iterdir())
+
+
+def test_nothing_in_gives_nothing_out() -> None:
+    with Sorter() as sorter:
+        assert list(sorter.batches()) == []
+
+
+def test_temporary_files_go_when_the_reader_stops_or_fails(tmp_path: Path) -> None:
+    with Sorter(10, window_rows=4, folder=tmp_path) as sorter:
+        for batch in shuffled(100, 5):
+            sorter.add(batch)
+        next(sorter.batches())
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), Sorter(10, folder=tmp_path) as sorter:
+        sorter.add(shuffled(100, 100)[0])
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    with (
+        Sorter(1, folder=tmp_path / "missing") as sorter,
+        pytest.raises(ResourceError, match="rows cannot be sorted on disk"),
+    ):
+        sorter.add(shuffled(10, 10)[0])
