@@ -185,9 +185,9 @@ def gather(
             f.frame, f.capture = packets[start].frame, packets[start].capture
         if r.proto == TCP:
             f.orig_start = top
-            top = stream_head(packets, start, n_packets, 0, payload, top)
+            top = stream_head(packets, start, n_packets, np.int64(0), payload, top)
             f.orig_stop = f.resp_start = top
-            top = stream_head(packets, start, n_packets, 1, payload, top)
+            top = stream_head(packets, start, n_packets, np.int64(1), payload, top)
             f.resp_stop = top
         else:
             f.orig_start = f.orig_stop = f.resp_start = f.resp_stop = 0

@@ -203,7 +203,8 @@ class FlowTable:
             yield from self._sweep(before)
             self.evicted += live - self.live
             return
-        if self._idle_ns < 0 or self._packets_since_sweep < self._state[k.N_RECORDS]:
+        # Half, as each packet may have added a record: else a scan would never be swept
+        if self._idle_ns < 0 or 2 * self._packets_since_sweep < self._state[k.N_RECORDS]:
             return
         now = int(self._state[k.NOW_NS])
         if now - self._swept_ns > self._idle_ns // 2:

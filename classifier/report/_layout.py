@@ -10,6 +10,7 @@ __all__ = ["columns_text", "cut", "display_width", "grouped", "safe_text", "time
 
 _ELLIPSIS = "…"
 _GAP = 2  # spaces between columns
+_NARROW = 8  # what a column that may be cut is cut to where nothing else helps
 
 
 def safe_text(text: object, limit: int = 200, *, lines: bool = False) -> str:
@@ -97,6 +98,10 @@ def _fitted(
             break
         widths.pop(header.index(name), None)
     spare = width - _GAP * (len(widths) - 1)
+    if sum(smallest[i] for i in widths) > spare:
+        smallest = [
+            min(w, _NARROW) if n in least else w for n, w in zip(header, smallest, strict=True)
+        ]
     while sum(widths.values()) > spare:
         loose = [i for i, w in widths.items() if w > smallest[i]]
         if not loose:

@@ -112,6 +112,7 @@ def conform(table: pa.Table, path: str = "") -> pa.Table:
     for index, name in enumerate(present):
         if name.startswith(_LABEL_PREFIX):
             result = result.append_column(name, table.column(index))
+    result.validate(full=True)  # neither JSON nor Parquet readers look whether texts are UTF-8
     return result
 
 

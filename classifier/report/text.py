@@ -166,7 +166,7 @@ def flow_table(
         width=width,
         right=("flow", "packets", "p(vpn)"),
         least=_FLOW_LEAST,
-        drop=("packets", "strength", "rule", "proto", "registered"),
+        drop=("packets", "strength", "rule", "proto", "registered", "p(vpn)"),
         paint=[_COLOURS.get(row["verdict"], "") for row in rows] if colour else None,
     )
     left = table.num_rows - len(rows)

@@ -153,7 +153,7 @@ def walk_pcap(
     at = state[POSITION]
     swapped = state[SWAPPED] != 0
     header = state[RECORD_HEADER]
-    n = 0
+    n = np.int64(0)  # a literal would compile all helpers twice
     state[STATUS] = NEED_BYTES
     while at + header <= filled:
         if n == packets.size - 1:
@@ -265,7 +265,7 @@ def walk_pcapng(
     buf, packets = borrow(buf), borrow(packets)
     state, interfaces = borrow(state), borrow(interfaces)
     at = state[POSITION]
-    n = 0
+    n = np.int64(0)  # a literal would compile all helpers twice
     state[STATUS] = NEED_BYTES
     while True:
         if state[SKIP] > 0:
@@ -276,7 +276,7 @@ def walk_pcapng(
             break
         kind = u32(buf, at, state[SWAPPED] != 0)
         if kind == SHB:  # reads the same in both orders
-            magic = u32(buf, at + 8, False)
+            magic = u32(buf, at + 8, np.bool_(False))
             if magic != BYTE_ORDER_MAGIC and magic != BYTE_ORDER_SWAPPED:
                 state[STATUS], state[DAMAGE] = DAMAGED, DAMAGE_ORDER
                 break

@@ -459,7 +459,7 @@ def find_inner(buf, p, wrapping):
             version, at = after_ppp(buf, at, stop)
             return max(version, 0), at, push_encapsulation(wrapping, E_L2TP)
     if ethernet and at + 14 <= stop:
-        version, at, wrapping = find_ip(buf, at, stop, ETHERNET, push_encapsulation(wrapping, code))
+        version, at, wrapping = find_ip(buf, at, stop, np.int64(ETHERNET), push_encapsulation(wrapping, code))
         return max(version, 0), at, wrapping
     return 0, at, wrapping
 

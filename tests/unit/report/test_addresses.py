@@ -57,7 +57,10 @@ def test_community_id_is_that_of_the_published_baseline(
 
 
 def test_ports_of_a_protocol_without_ports_do_not_change_the_community_id() -> None:
-    plain, odd = flow_of(46, "10.1.12.1", "10.1.12.2", 0, 0), flow_of(46, "10.1.12.1", "10.1.12.2", 5, 6)
+    plain, odd = (
+        flow_of(46, "10.1.12.1", "10.1.12.2", 0, 0),
+        flow_of(46, "10.1.12.1", "10.1.12.2", 5, 6),
+    )
     assert community_id_column(plain).equals(community_id_column(odd))
 
 

@@ -34,7 +34,7 @@ def observed(
         np.array(applications, object),
         np.array(names.get("server_name", [""] * n), object),
         np.array([""] * n, object),
-        np.array(names.get("starts", [False] * n)),
+        np.array(names.get("starts", [False] * n), bool),
     )
     found = identify(flows, evidence)
     columns = observed_columns(flows, ["a.pcap"], known, SERVICES, found)
@@ -151,13 +151,16 @@ def test_registration_columns_name_entry_side_and_near_miss() -> None:
 
 def test_without_a_register_nothing_is_registered() -> None:
     columns = no_registration_columns(2)
-    assert pa.table(columns).to_pylist() == [
-        dict(zip(REGISTRATION, (False, "", "", "", "", ""), strict=True))
-    ] * 2
+    assert (
+        pa.table(columns).to_pylist()
+        == [dict(zip(REGISTRATION, (False, "", "", "", "", ""), strict=True))] * 2
+    )
 
 
 def test_an_empty_register_matches_nothing() -> None:
-    empty = pa.table({n: pa.array([], pa.string()) for n in ("registration_id", "organisation", "category")})
+    empty = pa.table(
+        {n: pa.array([], pa.string()) for n in ("registration_id", "organisation", "category")}
+    )
     none = np.zeros(2, np.int8)
     columns = registration_columns(np.full(2, -1, np.int32), none, none, ("",), empty)
     assert columns["organisation"].to_pylist() == ["", ""]

@@ -78,7 +78,7 @@ def test_further_columns_follow_the_flow_columns() -> None:
     assert lines[1].endswith(b'"label_is_vpn":true}')
 
 
-FORMULAS = ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1", "\n=1", "'=1", "＝1", "－1"]
+FORMULAS = ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1", "\n=1", "'=1", "\uff1d1", "\uff0d1"]
 
 
 @pytest.mark.parametrize("text", FORMULAS)
