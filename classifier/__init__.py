@@ -20,7 +20,7 @@ from classifier.errors import (
 )
 
 if TYPE_CHECKING:
-    from classifier import datasets
+    import classifier.datasets as datasets
     from classifier.detectors import Detector
     from classifier.pipeline import iter_flows
     from classifier.policy import Policy

@@ -60,7 +60,7 @@ def inline(function: F) -> F:
     return result
 
 
-@numba.extending.intrinsic
+@numba.extending.intrinsic  # type: ignore[untyped-decorator]
 def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
     """Ask the processor to load ``array[index]`` (a one-dimensional array) into its cache."""
     from llvmlite import ir
@@ -85,7 +85,7 @@ def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
     return types.void(array, types.int64), codegen
 
 
-@numba.extending.intrinsic
+@numba.extending.intrinsic  # type: ignore[untyped-decorator]
 def borrow(typingctx: Any, array: Any) -> Any:
     """Return the array without its owner: helpers it is passed to then count no references.
 

@@ -7,14 +7,15 @@ happened. 2: something could not be done; one line each on standard error.
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from classifier import __version__
 from classifier.errors import ClassifierError
 
 if TYPE_CHECKING:
-    from classifier.run import Run
+    from classifier.run import Replay, Run
 
 __all__ = ["main"]
 
@@ -211,10 +212,11 @@ def _open_registry(options: argparse.Namespace) -> Any:
     return registry
 
 
-def _run(options: argparse.Namespace, *, separate: bool | None = None) -> "Run":
+@contextmanager
+def _replayed(options: argparse.Namespace, *, separate: bool | None = None) -> "Iterator[Replay]":
     """Classify the captures that the options name."""
     from classifier.pipeline import expand_captures, make_options
-    from classifier.run import run_captures
+    from classifier.run import replay
 
     judging: dict[str, Any] = {}
     if hasattr(options, "policy"):
@@ -234,9 +236,14 @@ def _run(options: argparse.Namespace, *, separate: bool | None = None) -> "Run":
         **judging,
     )
     _warn_of_collateral(made.policy)
-    run = run_captures(expand_captures(options.captures), made)
-    _complain(*run.problems)
-    return run
+    with replay(expand_captures(options.captures), made) as rows:
+        _complain(*rows.reading.problems)
+        yield rows
+
+
+def _run(options: argparse.Namespace, *, separate: bool | None = None) -> "Run":
+    with _replayed(options, separate=separate) as rows:
+        return rows.run()
 
 
 def _warn_of_collateral(policy: Any) -> None:
@@ -255,13 +262,18 @@ def _failed(run: "Run") -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     from classifier.datasets import demo
-    from classifier.report.text import report_text
     from classifier.run import classify
 
     files = demo()
-    run = classify(files.capture, registry=files.register, policy=files.policy)
-    _print(report_text(run.table, run.accounting, width=_width()))
+    _print_report(classify(files.capture, registry=files.register, policy=files.policy))
     return 0
+
+
+def _print_report(run: "Run") -> None:
+    from classifier.report.text import report_text, wants_colour
+
+    colour = wants_colour(sys.stdout)
+    _print(report_text(run.table, run.accounting, width=_width(), colour=colour))
 
 
 def _width() -> int:
@@ -271,28 +283,29 @@ def _width() -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    run = _run(options)
-    if options.format == "table":
-        from classifier.report.text import report_text
+    from classifier.report.text import accounting_text
+    from classifier.report.writers import output_format
 
-        _print(report_text(run.table, run.accounting, width=_width()))
-    else:
-        from classifier.report.text import accounting_text
-        from classifier.report.writers import write_flows
-
-        write_flows(run.table, "-", format=options.format)
-        _complain(accounting_text(run.accounting).rstrip())
     for path in options.out:
-        run.write(path)
-    code = _failed(run)
-    if options.expect and not _meets(run, options):
-        code = max(code, 1)
-    if options.fail_on:
-        import pyarrow.compute as pc
-
-        harsh = VERDICTS[VERDICTS.index(options.fail_on) :]
-        seen = set(pc.unique(run.table.column("verdict")).to_pylist())
-        code = max(code, 1 if seen & set(harsh) else 0)
+        output_format(path)  # refuses a suffix before the work, not after
+    if options.junit and not options.expect:
+        raise ClassifierError("--junit has nothing to write", remedy="give --expect too")
+    with _replayed(options) as rows:
+        run = rows.run() if options.format == "table" or options.expect else None
+        for path in options.out:
+            rows.write(path)
+        if options.format == "table" and run:
+            _print_report(run)
+        else:
+            rows.write("-", options.format)
+            _complain(accounting_text(rows.reading.accounting).rstrip())
+        code = 2 if rows.reading.failed else 0
+        if run and options.expect and not _meets(run, options):
+            code = max(code, 1)
+        if options.fail_on:
+            harsh = set(VERDICTS[VERDICTS.index(options.fail_on) :])
+            found = any(harsh & set(b.column("verdict").to_pylist()) for b in rows.batches())
+            code = max(code, 1 if found else 0)
     return code
 
 
@@ -373,13 +386,16 @@ def _registry_lookup(options: argparse.Namespace) -> int:
 
     table = _open_registry(options).compile()
     for address in options.addresses:
-        match = table.lookup(
-            address,
-            at=options.at or _now(),
-            side=options.side,
-            proto=options.proto,
-            port=options.port,
-        )
+        try:
+            match = table.lookup(
+                address,
+                at=options.at or _now(),
+                side=options.side,
+                proto=options.proto,
+                port=options.port,
+            )
+        except ValueError as error:
+            raise ClassifierError(str(error), path=address, remedy="correct it") from error
         _print(match_text(address, match))
     return 0
 
@@ -400,9 +416,9 @@ def _registry_import(options: argparse.Namespace) -> int:
 
 
 def _registry_stats(options: argparse.Namespace) -> int:
-    from classifier.report.text import safe_text
+    from classifier.report.text import stats_text
 
-    _print(safe_text(str(_open_registry(options).stats(options.at or _now())), lines=True))
+    _print(stats_text(_open_registry(options).stats(options.at or _now())))
     return 0
 
 

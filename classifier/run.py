@@ -1,10 +1,13 @@
 """``classify`` and what it returns: a run over captures, to look at, judge again and write."""
 
 import hashlib
+import ipaddress
 import sys
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import replace as replaced
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +34,10 @@ if TYPE_CHECKING:
     from classifier.detectors import Detector
     from classifier.policy import Policy
     from classifier.registry import Registry, Table
+    from classifier.report.sorting import Sorter
     from classifier.report.text import Explanation
 
-__all__ = ["Run", "classify", "open_run"]
+__all__ = ["Replay", "Run", "classify", "open_run", "replay"]
 
 MOST_DISSECTED = 1000
 
@@ -73,7 +77,7 @@ class Run:
     @cached_property
     def flows(self) -> "pd.DataFrame":
         """One row per flow, as pandas.DataFrame."""
-        frame = self.table.to_pandas()
+        frame: pd.DataFrame = self.table.to_pandas()
         for column in ("vlan", "evidence"):
             frame[column] = [list(cell) for cell in frame[column]]
         return frame
@@ -90,36 +94,30 @@ class Run:
         ids = self.table.column("flow_id").combine_chunks().take(parents)
         names = ["detector", "strength", "detail", "packet"]
         columns = [ids, *(fields.field(name) for name in names)]
-        return pa.Table.from_arrays(columns, names=["flow_id", *names]).to_pandas()
+        frame: pd.DataFrame = pa.Table.from_arrays(columns, names=["flow_id", *names]).to_pandas()
+        return frame
 
     @cached_property
     def meta(self) -> dict[str, Any]:
         """Schema version, options, library version, and hashes of what went in."""
         if self._meta is not None:
             return self._meta
-        options = self._options or Options()
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "library_version": __version__,
-            "options": options.described(),
-            "captures": [_described(source) for source in self._sources],
-            "register": options.registry.hash if options.registry is not None else None,
-            "policy": _policy_meta(options.policy),
-            "model": None,
-            "probabilities": "provisional",
-        }
+        return _meta_of(self._sources, self._options or Options())
 
     def summary(self) -> "pd.DataFrame":
         """Return flows, packets and bytes by verdict, family and whether registered."""
         table = self.table
-        frame = table.select(["verdict", "family", "registered"]).to_pandas()
+        frame: pd.DataFrame = table.select(["verdict", "family", "registered"]).to_pandas()
         for name in ("packets", "bytes"):
             frame[name] = (
                 table.column(f"orig_{name}").to_numpy() + table.column(f"resp_{name}").to_numpy()
             )
         frame["flows"] = 1
         keys = ["verdict", "family", "registered"]
-        return frame.groupby(keys, as_index=False)[["flows", "packets", "bytes"]].sum()
+        summed: pd.DataFrame = frame.groupby(keys, as_index=False)[
+            ["flows", "packets", "bytes"]
+        ].sum()
+        return summed
 
     def explain(self, flow_id: int) -> "Explanation":
         """Return why a flow got its verdict, with the packets behind it.
@@ -222,9 +220,9 @@ class Run:
         chosen = make_options(
             registry=registry, policy=policy if policy is not None else present.policy
         )
-        options = replace(present, policy=chosen.policy)
+        options = replaced(present, policy=chosen.policy)
         if registry is not None:
-            options = replace(options, registry=chosen.registry)
+            options = replaced(options, registry=chosen.registry)
         batches = []
         for batch in self.table.to_batches(max_chunksize=65536):
             if registry is None:
@@ -302,19 +300,20 @@ class Run:
         reading = Reading(list(self._sources), self._options or Options())
         left = row["orig_packets"] + row["resp_packets"]
         found: list[dict[str, Any]] = []
-        originator = (row["orig_ip"], row["orig_port"])
+        orig_ip, orig_port = int(ipaddress.ip_address(row["orig_ip"])), row["orig_port"]
         for packets, buffer in reading.packets():
             for p in packets[packets["flow_id"] == row["flow_id"]]:
                 left -= 1
                 frame = int(p["frame"])
                 if frames is not None and frame not in frames:
                     continue
-                source = (_address(p["src_hi"], p["src_lo"], p["ip_version"]), int(p["src_port"]))
+                source_ip = int(p["src_hi"]) << 64 | int(p["src_lo"])
+                from_orig = source_ip == orig_ip and int(p["src_port"]) == orig_port
                 item: dict[str, Any] = {
                     "frame": frame,
                     "capture": reading.captures[int(p["capture"])],
                     "ts_ns": int(p["ts_ns"]),
-                    "direction": "orig" if source == originator else "resp",
+                    "direction": "orig" if from_orig else "resp",
                 }
                 for name in ("ip_bytes", "payload_bytes", "tcp_flags", "seq"):
                     item[name] = int(p[name])
@@ -407,7 +406,8 @@ def classify(
         separate=separate,
         threshold=threshold,
     )
-    run = run_captures(expand_captures(captures), options, progress)
+    with replay(expand_captures(captures), options, progress) as rows:
+        run = rows.run()
     for problem in run.problems:
         warnings.warn(str(problem), stacklevel=2)
     if labels is not None:
@@ -417,25 +417,61 @@ def classify(
     return run
 
 
-def run_captures(
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The rows of captures in the order of ``flow_id``, however many: sorted on disk if need be."""
+
+    reading: Reading
+    sorter: "Sorter"
+
+    def batches(self) -> "Iterator[pa.RecordBatch]":
+        """Yield the rows; as often as wanted."""
+        yield from self.sorter.batches()
+
+    def run(self) -> Run:
+        """Return all rows as a Run in memory."""
+        import pyarrow as pa
+
+        from classifier.report.columns import SCHEMA
+
+        reading = self.reading
+        return Run(
+            pa.Table.from_batches(self.batches(), schema=SCHEMA),
+            reading.accounting,
+            sources=reading.sources,
+            options=reading.options,
+            problems=reading.problems,
+        )
+
+    def write(self, path: str | Path, format: str | None = None) -> None:
+        """Write the rows without holding them in memory; as ``Run.write``."""
+        from classifier.report.writers import write_flows
+
+        meta: dict[str, Any] = {}
+        if str(path).endswith(".parquet"):  # hashing reads the captures again
+            meta = _meta_of(self.reading.sources, self.reading.options)
+        write_flows(self.batches(), path, format, meta=meta, accounting=self.reading.accounting)
+
+
+@contextmanager
+def replay(
     sources: list[Source], options: Options, progress: bool | Progress | None = None
-) -> Run:
-    """Classify captures with options already made; nothing is warned about."""
-    import pyarrow as pa
+) -> Iterator[Replay]:
+    """Read captures with options already made; nothing is warned about.
 
-    from classifier.report.columns import SCHEMA
+    Yields
+    ------
+    Replay
+        Its rows are there until the context ends.
+    """
+    from classifier.report.sorting import Sorter
 
-    with ProgressBar(progress) as bar:
-        reading = Reading(sources, options, bar)
-        batches = list(reading.rows())
-    table = pa.Table.from_batches(batches, schema=SCHEMA).sort_by("flow_id")
-    return Run(
-        table,
-        reading.accounting,
-        sources=reading.sources,
-        options=options,
-        problems=reading.problems,
-    )
+    with Sorter() as sorter:
+        with ProgressBar(progress) as bar:
+            reading = Reading(sources, options, bar)
+            for batch in reading.rows():
+                sorter.add(batch)
+        yield Replay(reading, sorter)
 
 
 class ProgressBar:
@@ -498,6 +534,19 @@ def open_run(path: str | Path) -> Run:
     return Run(table, Accounting(accounting), meta=meta)
 
 
+def _meta_of(sources: Sequence[Source], options: Options) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "library_version": __version__,
+        "options": options.described(),
+        "captures": [_described(source) for source in sources],
+        "register": options.registry.hash if options.registry is not None else None,
+        "policy": _policy_meta(options.policy),
+        "model": None,
+        "probabilities": "provisional",
+    }
+
+
 def _policy_meta(policy: "Policy | None") -> dict[str, str] | None:
     return None if policy is None else {"name": policy.name, "sha256": policy.hash}
 
@@ -513,18 +562,8 @@ def _described(source: Source) -> dict[str, str]:
     return {"name": "<stream>", "sha256": ""}
 
 
-def _address(high: int, low: int, version: int) -> str:
-    import ipaddress
-
-    if version == 4:
-        return str(ipaddress.IPv4Address(int(low)))
-    return str(ipaddress.IPv6Address(int(high) << 64 | int(low)))
-
-
 def _endpoints(batch: "pa.RecordBatch") -> Any:
     """Return the FLOW rows that the written columns of a batch stand for."""
-    import ipaddress
-
     import numpy as np
 
     from classifier.tables import FLOW
@@ -532,7 +571,12 @@ def _endpoints(batch: "pa.RecordBatch") -> Any:
     flows = np.zeros(batch.num_rows, FLOW)
     for side in ("orig", "resp"):
         column = batch.column(f"{side}_ip").dictionary_encode()
-        words = [ipaddress.ip_address(text) for text in column.dictionary.to_pylist()]
+        try:
+            words = [ipaddress.ip_address(text) for text in column.dictionary.to_pylist()]
+        except ValueError as error:
+            raise ClassifierError(
+                str(error), path=f"{side}_ip", remedy="write the flows again"
+            ) from error
         numbers = [int(word) for word in words]
         index = column.indices.to_numpy(zero_copy_only=False)
         flows[f"{side}_hi"] = np.array([n >> 64 for n in numbers], np.uint64)[index]
@@ -540,7 +584,10 @@ def _endpoints(batch: "pa.RecordBatch") -> Any:
         flows["ip_version"] = np.array([w.version for w in words], np.uint8)[index]
         flows[f"{side}_port"] = batch.column(f"{side}_port").to_numpy()
     proto = batch.column("proto").dictionary_encode()
-    numbers = [protocol_number(name) for name in proto.dictionary.to_pylist()]
+    try:
+        numbers = [protocol_number(name) for name in proto.dictionary.to_pylist()]
+    except ValueError as error:
+        raise ClassifierError(str(error), path="proto", remedy="write the flows again") from error
     flows["proto"] = np.array(numbers, np.uint8)[proto.indices.to_numpy(zero_copy_only=False)]
     flows["first_ns"] = batch.column("first_ns").to_numpy()
     return flows

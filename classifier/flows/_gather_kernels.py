@@ -33,8 +33,8 @@ def count(
     following: NDArray[Any],
 ) -> Any:
     """Return (packets, payload bytes) that ``gather`` of these rows needs at most."""
-    n_packets = 0
-    n_bytes = 0
+    n_packets = np.int64(0)
+    n_bytes = np.int64(0)
     for i in range(rows.size):
         r = records[rows[i]]
         n_packets += np.int64(r.n_series)

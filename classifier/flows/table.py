@@ -30,7 +30,7 @@ class FlowTable:
 
     Notes
     -----
-    A live flow costs 368 bytes, 8 to 32 bytes of slot, 400 bytes for each eight of its first 32
+    A live flow costs 384 bytes, 16 to 32 bytes of slot, 388 bytes for each eight of its first 32
     packets, and the payload bytes kept of those.
     """
 

@@ -42,8 +42,8 @@ def address_column(
     ----------
     RFC 5952, sections 4 and 5: IPv4-mapped addresses keep their dotted quad.
     """
-    hi, lo = np.ascontiguousarray(hi, np.uint64), np.ascontiguousarray(lo, np.uint64)
-    version = np.ascontiguousarray(version, np.uint8)
+    hi, lo = np.array(hi, np.uint64), np.array(lo, np.uint64)  # copies: never read-only
+    version = np.array(version, np.uint8)
     if not hi.shape == lo.shape == version.shape or hi.ndim != 1:
         raise ValueError("the halves and versions of addresses differ in length")
     offsets = np.zeros(hi.size + 1, np.int32)
@@ -73,15 +73,15 @@ def community_id_column(flows: NDArray[np.void]) -> pa.StringArray:
     n = flows.size
     out = np.empty(n * _kernels.COMMUNITY_ID_BYTES, np.uint8)
     _kernels.community_ids(
-        np.ascontiguousarray(flows["orig_hi"]),
-        np.ascontiguousarray(flows["orig_lo"]),
-        np.ascontiguousarray(flows["resp_hi"]),
-        np.ascontiguousarray(flows["resp_lo"]),
-        np.ascontiguousarray(flows["orig_port"]),
-        np.ascontiguousarray(flows["resp_port"]),
-        np.ascontiguousarray(flows["proto"]),
-        np.ascontiguousarray(flows["ip_version"]),
-        np.ascontiguousarray(flows["icmp"]),
+        flows["orig_hi"].copy(),
+        flows["orig_lo"].copy(),
+        flows["resp_hi"].copy(),
+        flows["resp_lo"].copy(),
+        flows["orig_port"].copy(),
+        flows["resp_port"].copy(),
+        flows["proto"].copy(),
+        flows["ip_version"].copy(),
+        flows["icmp"].copy(),
         _ALPHABET,
         np.empty(80, np.int64),
         np.empty(5, np.int64),

@@ -1,11 +1,12 @@
 """Flow rows as text for a terminal. Every word from a capture or a register is made harmless."""
 
+import dataclasses
 import os
 import textwrap
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-from classifier.report._layout import columns_text, grouped, safe_text
+from classifier.report._layout import columns_text, grouped, safe_text, time_text
 from classifier.report.explanation import Explanation
 from classifier.tables import FAMILIES, Verdict
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from classifier.detectors.interface import Detector
-    from classifier.registry import Match
+    from classifier.registry import Match, RegistryStats
 
 __all__ = [
     "Explanation",
@@ -24,6 +25,7 @@ __all__ = [
     "match_text",
     "report_text",
     "safe_text",
+    "stats_text",
     "summary_table",
     "wants_colour",
 ]
@@ -250,3 +252,24 @@ def match_text(address: str, match: "Match | None") -> str:
         f"{safe_text(address)}: {safe_text(match.registration_id)}, {holder}, "
         f"{safe_text(match.prefix)} as {safe_text(match.side)}, {safe_text(period)}"
     )
+
+
+def stats_text(stats: "RegistryStats") -> str:
+    """Return counts over a register, one line each.
+
+    Parameters
+    ----------
+    stats : RegistryStats
+    """
+    lines = []
+    for field in dataclasses.fields(stats):
+        value = getattr(stats, field.name)
+        name, text = field.name.replace("_", " "), str(value)
+        if field.name == "at_ns":
+            name, text = "at", "no time asked" if value is None else time_text(value)
+        elif isinstance(value, int):
+            text = grouped(value)
+        elif isinstance(value, dict):
+            text = ", ".join(f"{safe_text(key, 60)} {grouped(n)}" for key, n in value.items())
+        lines.append(f"{name:<16} {text}")
+    return "\n".join(lines) + "\n"

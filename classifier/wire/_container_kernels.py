@@ -133,7 +133,7 @@ def walk_pcap(
     state: NDArray[Any],
     interfaces: NDArray[Any],
     packets: NDArray[Any],
-) -> int:
+) -> Any:
     """Read pcap records into rows.
 
     Parameters
@@ -260,7 +260,7 @@ def walk_pcapng(
     state: NDArray[Any],
     interfaces: NDArray[Any],
     packets: NDArray[Any],
-) -> int:
+) -> Any:
     """Read pcapng blocks into rows; parameters as for ``walk_pcap``, ``interfaces`` written."""
     buf, packets = borrow(buf), borrow(packets)
     state, interfaces = borrow(state), borrow(interfaces)

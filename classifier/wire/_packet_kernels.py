@@ -196,7 +196,9 @@ def find_ip(buf, start, stop, link, wrapping):
             return -CUT_LINK, start, wrapping
         family = be32(buf, start)
         if family > 0xFFFF:  # the other byte order
-            family = family >> 24 | family >> 8 & 0xFF00 | (family & 0xFF00) << 8 | (family & 255) << 24
+            family = (
+                family >> 24 | family >> 8 & 0xFF00 | (family & 0xFF00) << 8 | (family & 255) << 24
+            )
         if family == 2:
             return 4, start + 4, wrapping
         if family == 10 or family == 24 or family == 28 or family == 30:  # Linux and the BSDs
@@ -459,7 +461,9 @@ def find_inner(buf, p, wrapping):
             version, at = after_ppp(buf, at, stop)
             return max(version, 0), at, push_encapsulation(wrapping, E_L2TP)
     if ethernet and at + 14 <= stop:
-        version, at, wrapping = find_ip(buf, at, stop, np.int64(ETHERNET), push_encapsulation(wrapping, code))
+        version, at, wrapping = find_ip(
+            buf, at, stop, np.int64(ETHERNET), push_encapsulation(wrapping, code)
+        )
         return max(version, 0), at, wrapping
     return 0, at, wrapping
 

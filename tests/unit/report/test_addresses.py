@@ -103,3 +103,16 @@ def test_no_flows_give_empty_columns() -> None:
 def test_arrays_of_other_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="differ in length"):
         address_column(np.zeros(2, "u8"), np.zeros(3, "u8"), np.zeros(2, "u1"))
+
+
+def test_kernels_are_compiled_for_one_type_whatever_the_arrays_are() -> None:
+    from classifier.report import _kernels
+
+    flows = np.concatenate([flow_of(*case[:5]) for case in BASELINE])
+    frozen = flows[:1].copy()
+    frozen.flags.writeable = False
+    for some in (flows, flows[::2], flows[:1], frozen):
+        community_id_column(some)
+        address_column(some["orig_hi"], some["orig_lo"], some["ip_version"])
+    assert len(_kernels.community_ids.signatures) == 1
+    assert len(_kernels.address_text.signatures) == 1
