@@ -56,13 +56,13 @@ def kernel(function: F) -> F:
 def inline(function: F) -> F:
     """Compile a small helper of kernels into each of its callers."""
     # Without the wrappers for callers outside kernels: a tenth of the compile time
-    result: F = numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    result: F = numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)(function)
     return result
 
 
 @numba.extending.intrinsic  # type: ignore[untyped-decorator]
-def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
-    """Ask the processor to load ``array[index]`` (a one-dimensional array) into its cache."""
+def prefetch(typingctx: Any, array: Any, index: Any, line: Any) -> Any:
+    """Ask the processor to load cache line ``line`` of ``array[index]`` (one-dimensional)."""
     from llvmlite import ir
     from numba.core import cgutils, types
 
@@ -74,7 +74,9 @@ def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
         )
         i8p = ir.IntType(8).as_pointer()
         base = builder.bitcast(view.data, i8p)
-        pointer = builder.gep(base, [builder.mul(args[1], size)])
+        line = ir.Constant(ir.IntType(64), 64)
+        offset = builder.add(builder.mul(args[1], size), builder.mul(args[2], line))
+        pointer = builder.gep(base, [offset])
         i32 = ir.IntType(32)
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [i8p, i32, i32, i32]), "llvm.prefetch.p0"
@@ -82,7 +84,7 @@ def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
         builder.call(function, [pointer, i32(1), i32(3), i32(1)])
         return context.get_dummy_value()
 
-    return types.void(array, types.int64), codegen
+    return types.void(array, types.int64, types.int64), codegen
 
 
 @numba.extending.intrinsic  # type: ignore[untyped-decorator]

@@ -457,7 +457,7 @@ def update_flow(
     side = dirs[2 * row + direction]
     p.flow_id = r.flow_id
     ts = p.ts_ns
-    count = dirs[2 * row].packets + dirs[2 * row + 1].packets
+    count = np.int64(r.n_series)  # all packets, as far as it matters here
     if count > 0:
         iat = max(ts - r.last_ns, np.int64(0))
         r.iat_min = iat if count == 1 else min(r.iat_min, iat)
@@ -542,15 +542,16 @@ def update(
                 if p.fragment != 0:
                     adopt_fragment(p, fragments, state)
                 hashes[k] = hash_packet(p, seed)
-                prefetch(slots, np.int64(hashes[k] & np.uint64(mask)))
+                prefetch(slots, np.int64(hashes[k] & np.uint64(mask)), 0)
         for k in range(size):
             if packets[first + k].reason == 0:
                 slot = slots[np.int64(hashes[k] & np.uint64(mask))]
                 if slot != np.uint64(0) and tag_of(slot) == tag_of(hashes[k]):
                     row = np.int64(slot & np.uint64(0xFFFFFFFF)) - 1
-                    prefetch(records, row)
-                    prefetch(dirs, 2 * row)
-                    prefetch(dirs, 2 * row + 1)
+                    side = 2 * row + (1 if is_swapped(packets[first + k]) else 0)
+                    for line in range(2):
+                        prefetch(records, row, line)
+                        prefetch(dirs, side, line)
         for k in range(size):
             p = packets[first + k]
             counts[p.reason] += 1

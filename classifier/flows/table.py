@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.errors import ClassifierError
-from classifier.tables import DIR, FLOW, FLOW_RECORD, SERIES, FlowBatch
+from classifier.tables import DIR, FLOW, FLOW_RECORD, PACKET_LIMIT, SERIES, FlowBatch
 
 __all__ = ["FlowTable"]
 
 BATCH_FLOWS = 8192
+MOST_FLOWS = 1_000_000  # live ones that room is made for at once
+MOST_PACKETS = 8192  # of a call of ``add``, before arrays must grow
+ARENA_BYTES = 2 << 30
 TOMBS = 1 << 20  # ended flows that a later one can name as its parent: 16 MiB, touched as needed
 FRAGMENTS = 1 << 12
 MOST_REASONS = 32
@@ -56,14 +59,18 @@ class FlowTable:
         self._state[k.NOW_NS] = np.iinfo(np.int64).min
         # Other data than the capture's author can know, so that no capture can make keys collide
         self._state[k.SEED] = int.from_bytes(os.urandom(8), "little", signed=True)
-        self._records: NDArray[Any] = np.zeros(1024, FLOW_RECORD)
-        self._dirs: NDArray[Any] = np.zeros(2048, DIR)
-        self._free_records: NDArray[Any] = np.zeros(1024, np.int32)
+        # Room for the most live flows; the system gives memory for what is touched
+        most = min(max_flows, MOST_FLOWS) + MOST_PACKETS
+        self._records: NDArray[Any] = _spacious(most, FLOW_RECORD)
+        self._dirs: NDArray[Any] = _spacious(2 * self._records.size, DIR)
+        self._free_records: NDArray[Any] = _spacious(self._records.size, np.dtype(np.int32))
         self._slots: NDArray[Any] = np.zeros(4096, np.uint64)
-        self._series: NDArray[Any] = np.zeros(1024 * k.CHUNK, SERIES)
-        self._following: NDArray[Any] = np.zeros(1024, np.int32)
-        self._free_chunks: NDArray[Any] = np.zeros(1024, np.int32)
-        self._arena: NDArray[Any] = np.zeros(1 << 20, np.uint8)
+        chunks = most * (PACKET_LIMIT // k.CHUNK)
+        self._series: NDArray[Any] = _spacious(chunks * k.CHUNK, SERIES)
+        chunks = self._series.size // k.CHUNK
+        self._following: NDArray[Any] = _spacious(chunks, np.dtype(np.int32))
+        self._free_chunks: NDArray[Any] = _spacious(chunks, np.dtype(np.int32))
+        self._arena: NDArray[Any] = _spacious(ARENA_BYTES, np.dtype(np.uint8))
         self._ended: NDArray[Any] = np.zeros(1024, FLOW_RECORD)
         self._ended_dirs: NDArray[Any] = np.zeros(2048, DIR)
         self._tombs = np.zeros((1, 2), np.uint64)  # grows when the first flows are swept
@@ -252,8 +259,8 @@ class FlowTable:
 
         n_packets, n_bytes = g.count(records, rows, self._series, self._following)
         flows = np.zeros(rows.size, FLOW)
-        packets = np.zeros(n_packets, SERIES)
-        payload = np.zeros(n_bytes, np.uint8)
+        packets = np.empty(n_packets, SERIES)
+        payload = np.empty(n_bytes, np.uint8)
         used = g.gather(
             records,
             dirs,
@@ -286,6 +293,24 @@ def _timeout_ns(name: str, seconds: float | None) -> int:
 
 
 def _grow(array: NDArray[Any], size: int) -> NDArray[Any]:
-    """Enlarge in place where the allocator can: no second copy at the peak of memory."""
-    array.resize(size, refcheck=False)
-    return array
+    larger = _aligned(size, array.dtype)
+    larger[: array.size] = array
+    return larger
+
+
+def _spacious(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return zeros of this size, or of as much of it as the system lets a process ask for."""
+    while True:
+        try:
+            return _aligned(size, dtype)
+        except MemoryError:
+            if size <= MOST_PACKETS:
+                raise
+            size //= 2
+
+
+def _aligned(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return zeros that begin at a cache line, so that a row touches as few lines as it can."""
+    raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
+    skip = -raw.ctypes.data % 64
+    return raw[skip : skip + size * dtype.itemsize].view(dtype)

@@ -222,7 +222,7 @@ def _iodine(bench: Bench) -> Iterator[None]:
     bench.lab.claim(UDP, address, 53, "dns", "dns-tunnel")
     bench.server.wait_listen("udp", 53)
     yield
-    kind = bench.pick("NULL", "TXT", "CNAME")
+    kind = bench.pick("NULL", "TXT")
     bench.client.start(
         *["iodine", "-f", "-r", "-P", "secret", "-T", kind, "-m", "400", address, zone]
     )

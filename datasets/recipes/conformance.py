@@ -86,7 +86,11 @@ def varied(one: Case, folder: Path, seed: int) -> int:
     """Write one varied capture into the folder and add its rows to the labels there."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{one.name}-{seed}.pcap"
-    claims, _ = capture(one, path, seed, vary=True)
+    try:
+        claims, _ = capture(one, path, seed, vary=True)
+    except RecipeError:
+        path.unlink(missing_ok=True)  # no capture without labels
+        raise
     table = folder / "labels.csv"
     lines = labels.text(labels.rows(path, claims)).splitlines(keepends=True)
     known = table.read_text(encoding="utf-8").splitlines(keepends=True) if table.exists() else []

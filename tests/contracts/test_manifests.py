@@ -2,8 +2,11 @@
 
 import csv
 import datetime
+import importlib
 import ipaddress
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -100,3 +103,33 @@ def test_demo_policy_has_rules_for_all_four_verdicts() -> None:
     policy = datasets.demo().policy.read_text(encoding="utf-8")
     verdicts = set(re.findall(r'^verdict = "(\w+)"$', policy, re.MULTILINE))
     assert verdicts == {"allow", "flag", "would_throttle", "would_block"}
+
+
+def test_demo_register_and_policy_are_what_the_recipe_writes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipes = Path(__file__).parents[2] / "datasets" / "recipes"
+    monkeypatch.syspath_prepend(str(recipes))
+    demo = importlib.import_module("demo")
+    register = importlib.import_module("register")
+    folder = datasets.demo().capture.parent
+    manifest = tomllib.loads((folder / "manifest.toml").read_text(encoding="utf-8"))
+    day = datetime.datetime.fromisoformat(manifest["period_start"]).date()
+    made = register.make(demo.REGISTER_ROWS, manifest["seed"], day, demo.own_rows(day))
+    assert register.text(made) == datasets.demo().register.read_text(encoding="utf-8")
+    assert datasets.demo().policy.read_text(encoding="utf-8") == demo.POLICY
+
+
+def test_each_conformance_capture_has_a_case_a_readme_and_labels() -> None:
+    root = Path(__file__).parents[2]
+    listed = subprocess.run(
+        [sys.executable, str(root / "datasets" / "recipes" / "conformance.py"), "--list"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    for case in listed:
+        folder = root / "tests" / "conformance" / "default" / case
+        assert (folder / "README.md").read_text(encoding="utf-8").startswith(f"# {case}\n")
+        assert rows(folder / "labels.csv")
+        assert 0 < (folder / "capture.pcap").stat().st_size < 40_000

@@ -387,18 +387,19 @@ def test_of_a_tcp_direction_2048_bytes_are_kept_and_32_of_each_later_segment() -
 
 
 def test_memory_of_ended_flows_is_used_again() -> None:
-    table = FlowTable(idle_timeout_s=1)
+    from classifier.flows import _kernels as k
+    from classifier.tables import SERIES
     from classifier.wire import open_capture
 
+    table = FlowTable(idle_timeout_s=1)
     for round_ in range(30):
         records = [at(10 * round_ + i / 4000, ask(bytes(200), sport=i)) for i in range(4000)]
         capture = open_capture(f.pcap(records, link=f.RAW))
         for rows, buffer in capture.batches():
             for batch in table.add(rows, buffer):
                 assert batch.flows.size
-    arena, series = table._arena.nbytes, table._series.nbytes
-    assert arena < 40 * 2**20
-    assert series < 80 * 2**20
+    assert table._state[k.ARENA_TOP] < 40 * 2**20
+    assert table._state[k.N_CHUNKS] * k.CHUNK * SERIES.itemsize < 80 * 2**20
     assert sum(int(b.flows.size) for b in table.finish()) < 30 * 4000
 
 
