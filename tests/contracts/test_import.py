@@ -1,0 +1,47 @@
+"""Importing the package, and asking for help, loads nothing heavy."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"numba", "llvmlite", "numpy", "pandas", "pyarrow", "sklearn", "scipy", "pyshark"}
+HEAVY |= {"sqlalchemy", "dpkt", "tqdm"}
+
+
+def loaded_by(program: str) -> set[str]:
+    """Return the top-level modules that are loaded after a program, in a fresh interpreter."""
+    report = "import json, sys; sys.stderr.write(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}\n{report}"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.partition(".")[0] for name in json.loads(done.stderr)}
+
+
+def test_import_of_the_package_loads_nothing_heavy() -> None:
+    assert not loaded_by("import classifier, classifier.cli, classifier.datasets") & HEAVY
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["replay", "--help"], ["registry", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    program = f"""
+import contextlib
+from classifier.cli import main
+with contextlib.suppress(SystemExit):
+    main({arguments!r})
+"""
+    assert not loaded_by(program) & HEAVY
+
+
+def test_paths_of_the_demo_and_errors_load_nothing_heavy() -> None:
+    program = "import classifier\nclassifier.datasets.demo(), classifier.ClassifierError('x')"
+    assert not loaded_by(program) & HEAVY
