@@ -74,7 +74,9 @@ def main() -> None:
         options.sources = [demo().capture]
     sources = []
     for source in options.sources:
-        sources += sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else [source]
+        sources += (
+            sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else [source]
+        )
     data, addresses, per_copy = template(sources, options.snaplen)
     n = write(options.out, data, addresses, per_copy, options.packets)
     print(f"{options.out}: {n} packets, {options.out.stat().st_size / 2**20:.0f} MiB")

@@ -117,7 +117,9 @@ def main() -> None:
     capture = str(options.capture)
     if options.only:
         engine = options.only == ENGINE
-        result = measure_engine(capture) if engine else measure_nfstream(capture, options.dissections)
+        result = (
+            measure_engine(capture) if engine else measure_nfstream(capture, options.dissections)
+        )
         print(json.dumps(result))
         return
     me = [sys.executable, __file__, capture, "--only"]
@@ -133,7 +135,9 @@ def main() -> None:
         cold = process(small, NUMBA_CACHE_DIR=f"{folder}/cold")
         warm = statistics.median(process(small)["wall"] for _ in range(options.runs))
     packets, flows = engine[0][0]["packets"], engine[0][0]["flows"]
-    print(f"{options.capture.name}: {packets:,} packets, {flows:,} flows; medians of {options.runs}\n")
+    print(
+        f"{options.capture.name}: {packets:,} packets, {flows:,} flows; medians of {options.runs}\n"
+    )
     print("| | classifier | nfstream | times |\n|---|---|---|---|")
     print(row("packets to flow table, in process, CPU", "inside_cpu", "s", engine))
     print(row("the same, peak memory", "mib", "MiB", engine))

@@ -20,7 +20,7 @@ from classifier.errors import (
 )
 
 if TYPE_CHECKING:
-    import classifier.datasets as datasets
+    from classifier import datasets
     from classifier.detectors import Detector
     from classifier.pipeline import iter_flows
     from classifier.policy import Policy

@@ -56,7 +56,9 @@ def kernel(function: F) -> F:
 def inline(function: F) -> F:
     """Compile a small helper of kernels into each of its callers."""
     # Without the wrappers for callers outside kernels: a tenth of the compile time
-    result: F = numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)(function)
+    result: F = numba.njit(
+        nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
+    )(function)
     return result
 
 

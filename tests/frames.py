@@ -165,7 +165,9 @@ def pcap_header(
     return struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, 262144, link)
 
 
-def pcap_record(r: Record, *, order: str = "<", nano: bool = False, modified: bool = False) -> bytes:
+def pcap_record(
+    r: Record, *, order: str = "<", nano: bool = False, modified: bool = False
+) -> bytes:
     wire = len(r.data) if r.wire is None else r.wire
     seconds, part = divmod(r.ts_ns, SECOND)
     head = struct.pack(f"{order}IIII", seconds, part if nano else part // 1000, len(r.data), wire)

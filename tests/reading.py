@@ -99,9 +99,7 @@ def collect(
 
 
 #: Columns of FLOW that say where things lie in a batch, not what the flow was.
-PLACES = tuple(
-    f"{what}_{end}" for what in ("packets", "orig", "resp") for end in ("start", "stop")
-)
+PLACES = tuple(f"{what}_{end}" for what in ("packets", "orig", "resp") for end in ("start", "stop"))
 
 
 def plain(outcome: Outcome, *, without: tuple[str, ...] = ()) -> list[dict[str, object]]:

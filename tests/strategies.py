@@ -1,8 +1,7 @@
 """Hypothesis strategies: packets, captures and conversations that are mostly right."""
 
-from hypothesis import strategies as st
-
 import frames as f
+from hypothesis import strategies as st
 
 LINKS = [f.ETHERNET, f.RAW, f.NULL, f.LOOP, f.SLL, f.SLL2, f.PPP, f.PPPOE, f.HDLC]
 PORTS = [0, 53, 443, 1194, 51820, 40000, 65535]
@@ -126,7 +125,9 @@ def _six(packet: bytes) -> bool:
     return packet[0] >> 4 == 6
 
 
-def gre(packet: bytes, *, key: bool = False, checksum: bool = False, sequence: bool = False) -> bytes:
+def gre(
+    packet: bytes, *, key: bool = False, checksum: bool = False, sequence: bool = False
+) -> bytes:
     flags = checksum << 15 | key << 13 | sequence << 12
     return f.u16(flags, f.ethertype_of(packet)) + bytes(4 * (key + checksum + sequence)) + packet
 
@@ -183,8 +184,10 @@ def captures(draw: st.DrawFn, *, wrapped: bool = False) -> bytes:
     """A pcap or pcapng file of packets on one link."""
     kind = draw(st.sampled_from(LINKS))
     some = wrapped_packets() if wrapped else ip_packets
-    one = ethernet_frames() if kind == f.ETHERNET and not wrapped else some.map(
-        lambda packet: f.link(packet, kind)
+    one = (
+        ethernet_frames()
+        if kind == f.ETHERNET and not wrapped
+        else some.map(lambda packet: f.link(packet, kind))
     )
     records = [draw(captured(p)) for p in draw(st.lists(one, min_size=1, max_size=6))]
     order = draw(st.sampled_from("<>"))
@@ -224,8 +227,12 @@ def sections(draw: st.DrawFn) -> bytes:
                     out += f.block(draw(st.sampled_from([4, 5, 10, 0xBAD])), data, order=order)
                 case "odd":
                     size = draw(st.sampled_from([13, 28, 31]))
-                    out += f.block(draw(st.sampled_from([1, 6])), bytes(size - 12 + -size % 4),
-                                   order=order, length=size)
+                    out += f.block(
+                        draw(st.sampled_from([1, 6])),
+                        bytes(size - 12 + -size % 4),
+                        order=order,
+                        length=size,
+                    )
     return out
 
 

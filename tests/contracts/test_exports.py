@@ -21,8 +21,8 @@ PUBLIC = sorted(
 #: Modules whose names users call; the others are parts of a room, checked for existence alone.
 CALLED = ["classifier", "classifier.datasets", "classifier.detectors", "classifier.evaluation"]
 CALLED += ["classifier.flows", "classifier.policy", "classifier.registry", "classifier.wire"]
-SECTION = re.compile(r"^(Parameters|Attributes)\n-+\n(.*?)(?=^\w[\w ]*\n-{3,}\n|\Z)", re.M | re.S)
-ENTRY = re.compile(r"^(\w[\w, *]*?)(?: : .*)?$", re.M)
+SECTION = re.compile(r"^(Parameters|Attributes)\n-+\n(.*?)(?=^\w[\w ]*\n-{3,}\n|\Z)", re.MULTILINE | re.DOTALL)
+ENTRY = re.compile(r"^(\w[\w, *]*?)(?: : .*)?$", re.MULTILINE)
 
 
 def exported(module: str) -> list[tuple[str, Any]]:
@@ -115,5 +115,7 @@ def test_parameters_section_describes_no_parameter_that_is_not_there(name: str) 
 
 
 def test_parameters_section_is_read() -> None:
-    text = "Do.\n\nParameters\n----------\na, b : int\n    Two.\nc\n    One.\n\nReturns\n-------\nint"
+    text = (
+        "Do.\n\nParameters\n----------\na, b : int\n    Two.\nc\n    One.\n\nReturns\n-------\nint"
+    )
     assert documented(text) == {"a", "b", "c"}

@@ -9,18 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import dpkt
-import pytest
-
 import captures
+import dpkt
 import frames as f
+import pytest
 import strategies as own
-from classifier.errors import CaptureError
-from classifier.wire import REASONS
 from reading import read_rows
 
-FiveTuple = tuple[int, int, int, int, int]
+from classifier.errors import CaptureError
+from classifier.wire import REASONS
 
+FiveTuple = tuple[int, int, int, int, int]
 
 
 def records(data: bytes) -> Iterator[tuple[int, bytes]]:

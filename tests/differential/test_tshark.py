@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import captures
+import pytest
+from reading import read_rows
+
 from classifier.errors import CaptureError
 from classifier.tables import protocol_name
 from classifier.wire import REASONS
-from reading import read_rows
 
 _SPEC = importlib.util.spec_from_file_location("tshark", Path(__file__).with_name("tshark.py"))
 assert _SPEC is not None

@@ -20,9 +20,10 @@ if __name__ == "__main__":  # before numba is imported
 import captures as shared_captures
 import frames as f
 import strategies as own
+from reading import assert_same_flows, assert_same_packets, run, twin_packets
+
 from classifier.errors import CaptureError
 from classifier.tables import PACKET
-from reading import assert_same_flows, assert_same_packets, run, twin_packets
 
 MOST_SEED_BYTES = 8192
 INTERESTING = [0, 1, 3, 4, 7, 8, 11, 12, 15, 16, 20, 28, 32, 40, 64, 127, 128, 255]
@@ -32,7 +33,9 @@ IDLE_NS = 600 * f.SECOND
 def seeds() -> list[bytes]:
     """Small captures: one for each encapsulation, link and container, and the malformed ones."""
     inside = f.ip4(f.tcp(40000, 443, b"hello", seq=5, flags=24), 6)
-    inside6 = f.ip6(f.extension(44, f.fragment6(17, f.udp(5, 53, b"q"), ident=1, offset=0, more=True)), 0)
+    inside6 = f.ip6(
+        f.extension(44, f.fragment6(17, f.udp(5, 53, b"q"), ident=1, offset=0, more=True)), 0
+    )
     found = []
     for packet in (inside, inside6):
         found += [f.pcap([f.link(packet, kind)], link=kind) for kind in own.LINKS]
@@ -43,7 +46,9 @@ def seeds() -> list[bytes]:
         found.append(f.pcap([frame], order=order, modified=True))
         blocks = f.shb(order=order) + f.idb(order=order, tsresol=9, tsoffset=5) + f.idb(order=order)
         blocks += f.epb(frame, order=order) + f.spb(frame, order=order)
-        found.append(blocks + f.pb(frame, order=order, interface=1) + f.pcapng([frame], order=order))
+        found.append(
+            blocks + f.pb(frame, order=order, interface=1) + f.pcapng([frame], order=order)
+        )
     folder = shared_captures.folder()
     if folder:
         small = [p for p in sorted(folder.glob("malformed/*")) if p.is_file()]
@@ -62,14 +67,18 @@ def mutate(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
             case 1:
                 out[at : at + 1] = bytes([rng.choice(INTERESTING)])
             case 2:
-                out[at : at + 1] = bytes([(out[at] if at < len(out) else 0) ^ 1 << rng.randrange(8)])
+                out[at : at + 1] = bytes(
+                    [(out[at] if at < len(out) else 0) ^ 1 << rng.randrange(8)]
+                )
             case 3:
                 del out[at : at + rng.choice([1, 2, 4, 16])]
             case 4:
                 out[at:at] = rng.randbytes(rng.choice([1, 2, 4, 16]))
             case 5:
                 size = rng.choice([2, 4])
-                out[at : at + size] = rng.choice([0, 1, 255, 2**15, 2**16 - 1]).to_bytes(4, "big")[-size:]
+                out[at : at + size] = rng.choice([0, 1, 255, 2**15, 2**16 - 1]).to_bytes(4, "big")[
+                    -size:
+                ]
             case 6:
                 other = rng.choice(others)
                 start = rng.randrange(len(other))

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
+import frames as f
 import numpy as np
 import pytest
+import strategies as own
 from hypothesis import given
 from hypothesis import strategies as st
-
-import frames as f
-import strategies as own
 from reading import Outcome, assert_same_flows, plain, run
 
 PLACE_IN_FILE = ("capture", "frame")
@@ -65,9 +64,7 @@ def test_exchanging_the_endpoints_exchanges_them_and_nothing_else(
     records: list[f.Record], idle: float | None
 ) -> None:
     there = run(raw(records), idle_timeout_s=idle)
-    back = run(
-        raw([r._replace(data=exchanged(r.data)) for r in records]), idle_timeout_s=idle
-    )
+    back = run(raw([r._replace(data=exchanged(r.data)) for r in records]), idle_timeout_s=idle)
     ends = ("orig_hi", "orig_lo", "orig_port", "resp_hi", "resp_lo", "resp_port")
     assert plain(there, without=ends) == plain(back, without=ends)
     for a, b in (("orig", "resp"), ("resp", "orig")):
@@ -80,7 +77,9 @@ def test_a_capture_cut_in_two_gives_the_same_flows(
     records: list[f.Record], cut: int, idle: float | None, active: float | None
 ) -> None:
     whole = run(raw(records), idle_timeout_s=idle, active_timeout_s=active)
-    parts = run(raw(records[:cut]), raw(records[cut:]), idle_timeout_s=idle, active_timeout_s=active)
+    parts = run(
+        raw(records[:cut]), raw(records[cut:]), idle_timeout_s=idle, active_timeout_s=active
+    )
     assert plain(whole, without=PLACE_IN_FILE) == plain(parts, without=PLACE_IN_FILE)
     assert whole.flow_ids == parts.flow_ids
 

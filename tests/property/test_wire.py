@@ -5,19 +5,19 @@ import gzip
 import io
 import lzma
 
+import captures as shared_captures
+import frames as f
 import lz4.frame
 import numpy as np
 import pytest
+import strategies as own
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from reading import assert_same_flows, assert_same_packets, plain, read_rows, run
 
-import captures as shared_captures
-import frames as f
-import strategies as own
 from classifier.errors import CaptureError
 from classifier.wire import Reason
-from reading import assert_same_flows, assert_same_packets, plain, read_rows, run
 
 MAGICS = [
     f.pcap_header(),

@@ -90,7 +90,9 @@ class Interface:
     offset_s: int = 0
 
     def time(self, ticks: int) -> int:
-        base, exponent = (2, self.resolution - 128) if self.resolution > 127 else (10, self.resolution)
+        base, exponent = (
+            (2, self.resolution - 128) if self.resolution > 127 else (10, self.resolution)
+        )
         return ticks * SECOND // base**exponent + self.offset_s * SECOND
 
 

@@ -172,9 +172,7 @@ def by_ethertype(view: View, kind: int, vlans: list[int]) -> tuple[int, View]:
 
 def by_ipv4(view: View, p: Packet) -> View:
     if len(view) < 20:
-        raise Refused(
-            Reason.TRUNCATED_NETWORK if view.wire >= 20 else Reason.MALFORMED_IP_HEADER
-        )
+        raise Refused(Reason.TRUNCATED_NETWORK if view.wire >= 20 else Reason.MALFORMED_IP_HEADER)
     if view.data[0] >> 4 != 4:
         raise Refused(Reason.MALFORMED_IP_VERSION)
     header = view.data[0] % 16 * 4
@@ -206,9 +204,7 @@ def jumbo(view: View) -> int:
 
 def by_ipv6(view: View, p: Packet) -> View:
     if len(view) < 40:
-        raise Refused(
-            Reason.TRUNCATED_NETWORK if view.wire >= 40 else Reason.MALFORMED_IP_HEADER
-        )
+        raise Refused(Reason.TRUNCATED_NETWORK if view.wire >= 40 else Reason.MALFORMED_IP_HEADER)
     if view.data[0] >> 4 != 6:
         raise Refused(Reason.MALFORMED_IP_VERSION)
     length, following = view.number(4, 6), view.data[6]

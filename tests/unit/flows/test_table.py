@@ -2,13 +2,13 @@
 
 from typing import Any
 
+import frames as f
 import numpy as np
 import pytest
+from reading import Outcome, run
 
-import frames as f
 from classifier.errors import ClassifierError
 from classifier.flows import FlowTable
-from reading import Outcome, run
 
 A, B = 0x0A000001, 0x08080808
 FIN, SYN, RST, PSH, ACK = f.FIN, f.SYN, f.RST, f.PSH, f.ACK
@@ -164,7 +164,9 @@ def test_a_syn_ack_after_a_closed_connection_begins_no_flow() -> None:
 
 @pytest.mark.parametrize("step", [None, 1])
 @pytest.mark.parametrize("wait", [700, 5000])
-def test_a_syn_after_the_idle_timeout_has_no_parent_swept_or_not(step: int | None, wait: int) -> None:
+def test_a_syn_after_the_idle_timeout_has_no_parent_swept_or_not(
+    step: int | None, wait: int
+) -> None:
     got = flows_of(
         at(0, there(flags=SYN)), at(wait, ask()), at(wait + 1, there(flags=SYN)), step=step
     )
@@ -261,7 +263,9 @@ def test_a_retransmission_is_no_duplicate() -> None:
     assert (flow["duplicates"], flow["orig_retransmissions"]) == (0, 1)
 
 
-def test_packets_whose_identification_and_checksum_differ_by_the_same_bits_are_no_duplicates() -> None:
+def test_packets_whose_identification_and_checksum_differ_by_the_same_bits_are_no_duplicates() -> (
+    None
+):
     """A counter in the payload often goes up with the identification, and the checksum down."""
     pairs = [(4, 0x10), (5, 0x11), (6, 0x12), (7, 0x13)]
     packets = [
@@ -346,7 +350,9 @@ def test_data_in_a_syn_belongs_to_the_stream() -> None:
 
 
 def test_the_head_of_a_tcp_stream_goes_on_across_the_end_of_the_numbers() -> None:
-    got = flows_of(there(seq=2**32 - 3, flags=SYN), there(b"wrapped", seq=2**32 - 2), there(b"!", seq=5))
+    got = flows_of(
+        there(seq=2**32 - 3, flags=SYN), there(b"wrapped", seq=2**32 - 2), there(b"!", seq=5)
+    )
     assert got.heads == [(b"wrapped!", b"")]
 
 

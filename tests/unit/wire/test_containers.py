@@ -5,13 +5,13 @@ import struct
 import time
 from pathlib import Path
 
+import frames as f
 import numpy as np
 import pytest
+from reading import read_rows, run
 
-import frames as f
 from classifier.errors import CaptureError, CaptureFormatError, CaptureTruncatedError
 from classifier.wire import Reason, open_capture, order_captures
-from reading import read_rows, run
 
 PACKET = f.eth(f.ip4(f.udp(40000, 53, b"question")))
 
@@ -23,7 +23,9 @@ PLAIN = bytes.fromhex(
     "020000000002 020000000001 0800"
     "4500 0039 1234 0000 40 11 0000 0a000001 08080808"
     "c000 0035 0025 0000"
-    "abcd 0100 0001 0000 0000 0000 03777777 07657861 6d706c65 03636f6d 00 0001 0001".replace(" ", "")
+    "abcd 0100 0001 0000 0000 0000 03777777 07657861 6d706c65 03636f6d 00 0001 0001".replace(
+        " ", ""
+    )
 )
 
 

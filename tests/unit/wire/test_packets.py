@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import pytest
-
 import frames as f
+import pytest
 import strategies as own
+from reading import read_rows
+
 from classifier.tables import ENCAPSULATIONS, NO_WRAPPING
 from classifier.wire import REASONS, Reason
-from reading import read_rows
 
 IN4 = f.ip4(f.udp(40000, 53, b"question"))
 IN6 = f.ip6(f.udp(40000, 53, b"question"))
