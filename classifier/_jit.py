@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numba
 from numba.core import config
 
-__all__ = ["borrow", "inline", "kernel", "prefetch"]
+__all__ = ["borrow", "inline", "is_compiled", "kernel", "prefetch"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,6 +40,11 @@ def _cache_folder() -> str:
 
 
 _FOLDER = _cache_folder()
+
+
+def is_compiled() -> bool:
+    """Tell whether an earlier run left compiled kernels of this version."""
+    return Path(_FOLDER).exists()
 
 
 def kernel(function: F) -> F:

@@ -384,8 +384,10 @@ def iter_flows(
 
     Parameters
     ----------
-    captures
-        As for ``classify``, and so are all other parameters.
+    captures, registry, policy, model, detectors, local, at
+        As for ``classify``.
+    idle_timeout_s, active_timeout_s, decapsulate, separate, threshold
+        As for ``classify``.
     progress : callable, optional
         Called with (bytes read so far, bytes in all).
 

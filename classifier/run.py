@@ -464,8 +464,11 @@ def replay(
     Replay
         Its rows are there until the context ends.
     """
+    from classifier._jit import is_compiled
     from classifier.report.sorting import Sorter
 
+    if progress is not False and _is_watched() and not is_compiled():
+        sys.stderr.write("compiling, once on this machine; this takes some tens of seconds\n")
     with Sorter() as sorter:
         with ProgressBar(progress) as bar:
             reading = Reading(sources, options, bar)

@@ -73,7 +73,7 @@ class FlowTable:
         self._arena: NDArray[Any] = _spacious(ARENA_BYTES, np.dtype(np.uint8))
         self._ended: NDArray[Any] = np.zeros(1024, FLOW_RECORD)
         self._ended_dirs: NDArray[Any] = np.zeros(2048, DIR)
-        self._tombs = np.zeros((1, 2), np.uint64)  # grows when the first flows are swept
+        self._tombs = np.zeros((k.TOMB_WAYS, 2), np.uint64)  # grows when flows are first swept
         self._fragments = np.zeros((FRAGMENTS, 2), np.uint64)
         self._sweep_after = 0
         self._swept_ns = np.iinfo(np.int64).min

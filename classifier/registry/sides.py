@@ -57,7 +57,10 @@ def orig_is_client(
 ) -> NDArray[np.bool_]:
     """Return where the originator is the client: everywhere but where only the responder is inside.
 
-    Arrays have shape (n_flows,) and come from `inside`.
+    Parameters
+    ----------
+    orig_inside, resp_inside : ndarray of bool, shape (n_flows,)
+        From `inside`.
     """
     return ~resp_inside | orig_inside
 
@@ -67,8 +70,15 @@ def client_is_orig(
 ) -> NDArray[np.bool_]:
     """Return whether the client of each flow is its originator.
 
-    The client is the inside endpoint if exactly one is inside, else the originator. Parameters and
-    errors are those of `inside`.
+    The client is the inside endpoint if exactly one is inside, else the originator. Errors are those
+    of `inside`.
+
+    Parameters
+    ----------
+    flows : structured ndarray, shape (n_flows,)
+        With the endpoint fields of ``tables.FLOW``.
+    local : sequence of str, optional
+        Prefixes of the inside network; private, link-local and unique-local where left out.
 
     Returns
     -------

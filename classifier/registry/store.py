@@ -125,6 +125,12 @@ class Registry:
         A file takes the place of one that is there, all at once. CSV and JSON hold the state at
         ``known_at`` (default: now); a ``.db`` holds every version, up to ``known_at`` if given.
 
+        Parameters
+        ----------
+        path_or_url : str or path
+        known_at : str or int, optional
+            ISO 8601, or UTC nanoseconds since 1970.
+
         Raises
         ------
         RegistryError

@@ -99,7 +99,7 @@ class Table:
 
     @classmethod
     def build(cls, registrations: Registrations, *, source: str = "") -> "Table":
-        """Compile checked registrations; `Registry.compile` calls this."""
+        """Compile checked registrations, for errors named by ``source``; see `Registry.compile`."""
         rows = registrations.rows
         ranges, groups = build_index(rows, source)
         typed = frozen(rows, ROW)
@@ -141,6 +141,13 @@ class Table:
         ------
         ValueError
             If an argument cannot be read.
+
+        Examples
+        --------
+        >>> import classifier
+        >>> table = classifier.Registry.open(classifier.datasets.demo().register).compile()
+        >>> table.lookup("203.0.113.10", at="2026-11-23", side="server").registration_id
+        'R-016693'
         """
         address = ipaddress.ip_address(addr)
         value = int(address)

@@ -21,7 +21,9 @@ PUBLIC = sorted(
 #: Modules whose names users call; the others are parts of a room, checked for existence alone.
 CALLED = ["classifier", "classifier.datasets", "classifier.detectors", "classifier.evaluation"]
 CALLED += ["classifier.flows", "classifier.policy", "classifier.registry", "classifier.wire"]
-SECTION = re.compile(r"^(Parameters|Attributes)\n-+\n(.*?)(?=^\w[\w ]*\n-{3,}\n|\Z)", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(
+    r"^(Parameters|Attributes)\n-+\n(.*?)(?=^\w[\w ]*\n-{3,}\n|\Z)", re.MULTILINE | re.DOTALL
+)
 ENTRY = re.compile(r"^(\w[\w, *]*?)(?: : .*)?$", re.MULTILINE)
 
 

@@ -5,7 +5,26 @@ import subprocess
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_FIELDS = ["frame.number", "frame.protocols", "ip.src", "ip.dst", "ip.proto", "ip.frag_offset", "ipv6.src", "ipv6.dst", "ipv6.nxt", "ipv6.fraghdr.offset", "tcp.srcport", "tcp.dstport", "udp.srcport", "udp.dstport", "sctp.srcport", "sctp.dstport", "dccp.srcport", "dccp.dstport"]
+_FIELDS = [
+    "frame.number",
+    "frame.protocols",
+    "ip.src",
+    "ip.dst",
+    "ip.proto",
+    "ip.frag_offset",
+    "ipv6.src",
+    "ipv6.dst",
+    "ipv6.nxt",
+    "ipv6.fraghdr.offset",
+    "tcp.srcport",
+    "tcp.dstport",
+    "udp.srcport",
+    "udp.dstport",
+    "sctp.srcport",
+    "sctp.dstport",
+    "dccp.srcport",
+    "dccp.dstport",
+]
 _TRANSPORTS = {6: "tcp", 17: "udp", 136: "udp", 132: "sctp", 33: "dccp"}
 _EXTENSIONS = (0, 43, 44, 60, 135, 139, 140)
 _USAGE_ERROR = 1

@@ -49,7 +49,8 @@ def assert_balanced(data: bytes, *, decapsulate: bool = False) -> None:
     try:
         got = run(data, decapsulate=decapsulate)
     except CaptureError as error:
-        assert "; " in str(error)
+        if "; " not in str(error):
+            raise
         return
     counts = got.counts
     assert sum(counts) == got.packets_read
@@ -72,7 +73,8 @@ def test_pcapng_reader_equals_its_twin(data: bytes) -> None:
     try:
         assert_same_packets(data)
     except CaptureError as error:
-        assert "link type" in str(error)
+        if "link type" not in str(error):
+            raise
 
 
 @given(own.captures(), st.data())
@@ -85,7 +87,8 @@ def test_reader_equals_its_twin_on_changed_bytes(data: bytes, choose: st.DataObj
     try:
         assert_same_packets(bytes(changed), decapsulate=True)
     except CaptureError as error:
-        assert "link type" in str(error)
+        if "link type" not in str(error):
+            raise
 
 
 @given(st.sampled_from(MAGICS), st.binary(max_size=300))
@@ -238,4 +241,5 @@ def test_engine_equals_its_twins_on_shared_captures(kind: str, decapsulate: bool
             assert_same_packets(data, decapsulate=decapsulate)
             assert_same_flows(data, decapsulate=decapsulate)
         except CaptureError as error:
-            assert "link type" in str(error), path.name
+            if "link type" not in str(error):
+                raise
