@@ -232,6 +232,8 @@ class Run:
             observed = batch.select(list(OBSERVED))
             batches.append(with_verdicts(observed, registered, options.policy))
         table = pa.Table.from_batches(batches, schema=SCHEMA)
+        for name in self.table.schema.names[len(SCHEMA.names) :]:  # labels
+            table = table.append_column(name, self.table.column(name))
         run = Run(
             table,
             Accounting(self.accounting),

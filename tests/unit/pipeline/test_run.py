@@ -1,0 +1,178 @@
+import io
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import classifier
+from classifier.errors import CaptureError, ClassifierError, ModelError
+
+DEMO = classifier.datasets.demo()
+
+
+@pytest.fixture(scope="module")
+def run() -> classifier.Run:
+    return classifier.classify(
+        DEMO.capture, registry=DEMO.register, policy=DEMO.policy, labels=DEMO.labels, progress=False
+    )
+
+
+def test_every_packet_is_accounted_for(run: classifier.Run) -> None:
+    assert run.accounting.balanced
+    both = run.flows[["orig_packets", "resp_packets"]].to_numpy().sum()
+    assert run.accounting["packets_in_flows"] == both
+
+
+def test_identification_agrees_with_the_labels(run: classifier.Run) -> None:
+    assert (run.flows["is_vpn"] == run.flows["label_is_vpn"]).all()
+    vpn = run.flows[run.flows["is_vpn"]]
+    assert (vpn["family"] == vpn["label_family"]).all()
+
+
+def test_judging_again_gives_what_classifying_with_it_gives(run: classifier.Run) -> None:
+    plain = classifier.classify(DEMO.capture, progress=False)
+    again = plain.judge(policy=DEMO.policy, registry=DEMO.register)
+    columns = run.table.schema.names[:40]
+    assert again.table.select(columns).equals(run.table.select(columns))
+    assert again.meta["policy"] == run.meta["policy"]
+
+
+def test_judging_keeps_label_columns(run: classifier.Run) -> None:
+    again = run.judge(policy="observe-only")
+    assert "label_is_vpn" in again.table.schema.names
+    assert set(again.flows["verdict"]) == {"allow", "flag"}
+
+
+def test_written_runs_open_again_and_can_be_judged(run: classifier.Run, tmp_path: Path) -> None:
+    path = tmp_path / "run.parquet"
+    run.write(path)
+    opened = classifier.open_run(path)
+    assert opened.table.equals(run.table)
+    assert opened.accounting == run.accounting
+    assert opened.judge(policy=DEMO.policy, registry=DEMO.register).table.equals(run.table)
+
+
+def test_a_register_as_of_another_time_registers_others() -> None:
+    before = classifier.classify(
+        DEMO.capture, registry=DEMO.register, at="2001-01-01", progress=False
+    )
+    assert not before.flows["registered"].any()
+
+
+def test_iter_flows_gives_the_same_rows(run: classifier.Run) -> None:
+    frames = [batch.to_pandas() for batch in classifier.iter_flows(DEMO.capture)]
+    rows = pd.concat(frames).sort_values("flow_id")
+    assert rows["community_id"].tolist() == run.flows["community_id"].tolist()
+
+
+def test_evidence_names_the_flows_it_belongs_to(run: classifier.Run) -> None:
+    proven = set(run.flows.loc[run.flows["strength"] == "proof", "flow_id"])
+    assert set(run.evidence.loc[run.evidence["strength"] == "proof", "flow_id"]) == proven
+    for row in run.evidence.itertuples():
+        frames = run.packets(row.flow_id)["frame"].tolist()
+        assert row.packet in frames
+        break
+
+
+def test_packets_are_those_of_the_flow(run: classifier.Run) -> None:
+    flow = run.flows.loc[5]
+    packets = run.packets(5)
+    assert (packets["direction"] == "orig").sum() == flow["orig_packets"]
+    assert (packets["direction"] == "resp").sum() == flow["resp_packets"]
+    assert packets["ip_bytes"].sum() == flow["orig_bytes"] + flow["resp_bytes"]
+    assert packets["ts_ns"].min() == flow["first_ns"]
+
+
+@pytest.mark.tshark
+def test_dissection_is_of_the_same_frames(run: classifier.Run) -> None:
+    from captures import program
+
+    program("tshark")
+    frames = [int(packet.number) for packet in run.dissect(10)]
+    assert frames == run.packets(10)["frame"].tolist()
+
+
+def test_two_parts_of_a_capture_are_one_run(tmp_path: Path, run: classifier.Run) -> None:
+    import dpkt
+
+    parts = [tmp_path / "b.pcap", tmp_path / "a.pcap"]
+    with DEMO.capture.open("rb") as file:
+        packets = list(dpkt.pcapng.Reader(file))
+    for path, chosen in zip(parts, (packets[:700], packets[700:]), strict=True):
+        with path.open("wb") as file:
+            writer = dpkt.pcap.Writer(file, nano=True)
+            for ts, frame in chosen:
+                writer.writepkt(frame, ts)
+    whole = classifier.classify(list(reversed(parts)), progress=False)
+    assert whole.flows["community_id"].tolist() == run.flows["community_id"].tolist()
+    assert whole.flows["orig_bytes"].tolist() == run.flows["orig_bytes"].tolist()
+    apart = classifier.classify(parts, separate=True, progress=False)
+    assert len(apart.flows) > len(whole.flows)
+    assert apart.flows["flow_id"].tolist() == list(range(len(apart.flows)))
+
+
+def test_detectors_can_be_picked_and_added() -> None:
+    only = classifier.classify(DEMO.capture, detectors=["wireguard"], progress=False)
+    assert set(only.flows["family"]) == {"", "wireguard"}
+
+    def detect(batch: object) -> list[classifier.Evidence]:
+        return [classifier.Evidence(0, "mine", classifier.Strength.WEAK, "seen", 0, "tinc")]
+
+    mine = classifier.Detector("mine", "tinc", (6, 17), 0, detect)
+    run = classifier.classify(DEMO.capture, detectors=[mine], progress=False)
+    assert run.flows.loc[0, "family"] == "tinc"
+    assert run.flows.loc[0, "method"] == "behaviour"
+    assert not run.flows["is_vpn"].any()
+
+
+def test_progress_reaches_the_size_of_the_capture() -> None:
+    seen: list[tuple[int, int]] = []
+    classifier.classify(DEMO.capture, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (DEMO.capture.stat().st_size,) * 2
+
+
+@pytest.mark.parametrize("given", ["bytes", "stream"])
+def test_bytes_and_streams_are_captures(given: str, run: classifier.Run) -> None:
+    data = DEMO.capture.read_bytes()
+    source = data if given == "bytes" else io.BytesIO(data)
+    got = classifier.classify(source, progress=False)
+    assert got.flows["community_id"].tolist() == run.flows["community_id"].tolist()
+    if given == "stream":
+        with pytest.raises(CaptureError, match="second time"):
+            got.packets(0)
+
+
+def test_one_unreadable_capture_of_several_is_warned_about(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.pcap"
+    bad.write_bytes(b"no capture")
+    with pytest.warns(UserWarning, match=r"bad\.pcap"):
+        run = classifier.classify([bad, DEMO.capture], progress=False)
+    assert len(run.problems) == 1
+    with pytest.raises(CaptureError, match="not a capture"):
+        classifier.classify(bad, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"threshold": 0}, "threshold"),
+        ({"idle_timeout_s": -1}, "idle_timeout_s"),
+        ({"local": ["10.0.0.0/40"]}, "local"),
+        ({"detectors": ["wiregard"]}, "wireguard"),
+        ({"policy": "observe"}, "observe-only"),
+        ({"at": "yesterday"}, "at"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, object], problem: str) -> None:
+    with pytest.raises(ClassifierError, match=problem):
+        classifier.classify(DEMO.capture, progress=False, **options)
+
+
+def test_a_model_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ModelError, match="detectors alone"):
+        classifier.classify(DEMO.capture, model="forest", progress=False)
+
+
+def test_an_unknown_flow_is_refused(run: classifier.Run) -> None:
+    with pytest.raises(ClassifierError, match="flow ids go from 0 to 65"):
+        run.explain(66)
