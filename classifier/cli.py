@@ -286,6 +286,9 @@ def _replay(options: argparse.Namespace) -> int:
     from classifier.report.text import accounting_text
     from classifier.report.writers import output_format
 
+    if "-" in options.out and options.format == "table":
+        options.format = "ndjson"  # what ``--out -`` writes; a table beside it would spoil it
+    options.out = [path for path in options.out if path != "-"]
     for path in options.out:
         output_format(path)  # refuses a suffix before the work, not after
     if options.junit and not options.expect:

@@ -7,7 +7,7 @@ the live flows outlives a batch.
 """
 
 import glob
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,6 +150,11 @@ def expand_captures(captures: "Source | Sequence[Source]") -> list[Source]:
         captures, "read"
     ):
         captures = [captures]  # type: ignore[list-item]
+    elif not isinstance(captures, Iterable):
+        raise CaptureError(
+            f"{type(captures).__name__} is no capture",
+            remedy="give a path, bytes, a binary file object, or a list of them",
+        )
     found: list[Source] = []
     item: Any
     for item in captures:
@@ -179,6 +184,8 @@ class Reading:
     ----------
     captures : list of str
         Base names, by ``PACKET.capture``.
+    opened : list of Source
+        What they were given as, by ``PACKET.capture``.
     problems : list of ClassifierError
         Captures that could not be read, and damage in those that could in part.
     failed : int
@@ -189,6 +196,7 @@ class Reading:
     options: Options
     progress: Progress | None = None
     captures: list[str] = field(default_factory=list)
+    opened: list[Source] = field(default_factory=list)
     problems: list[ClassifierError] = field(default_factory=list)
     failed: int = 0
     accounting: Accounting = field(default_factory=Accounting)
@@ -273,6 +281,7 @@ class Reading:
             self._fail(error)
             return
         self.captures.append(capture.name)
+        self.opened.append(source)
         try:
             for packets, buffer in capture.batches():
                 if self.progress:

@@ -179,19 +179,19 @@ class Run:
 
         row = self._row(flow_id)
         self._must_be_readable()
-        wanted: dict[str, list[int]] = {}
+        wanted: dict[str | Path, list[int]] = {}
         for packet in self._packet_rows(row, None)[:MOST_DISSECTED]:
-            wanted.setdefault(packet["capture"], []).append(packet["frame"])
-        found: list[Any] = []
-        for name, frames in wanted.items():
-            paths = [s for s in self._sources if isinstance(s, str | Path) and Path(s).name == name]
-            if not paths:
+            source = packet["source"]
+            if not isinstance(source, str | Path):
                 raise ResourceError(
                     "only captures that are files can be dissected",
-                    path=name,
+                    path=packet["capture"],
                     remedy="write it to a file first",
                 )
-            found += dissect_frames(Path(paths[0]), frames)
+            wanted.setdefault(source, []).append(packet["frame"])
+        found: list[Any] = []
+        for source, frames in wanted.items():
+            found += dissect_frames(Path(source), frames)
         return found
 
     def judge(
@@ -270,13 +270,16 @@ class Run:
 
         return str(table_html(self.summary(), caption=repr(self)))
 
-    def _row(self, flow_id: int) -> dict[str, Any]:
+    def _row(self, flow_id: object) -> dict[str, Any]:
+        import numpy as np
         import pyarrow.compute as pc
 
-        index = pc.index(self.table.column("flow_id"), flow_id).as_py()
+        index = -1
+        if isinstance(flow_id, int | np.integer) and 0 <= flow_id < 1 << 63:
+            index = pc.index(self.table.column("flow_id"), int(flow_id)).as_py()
         if index < 0:
             raise ClassifierError(
-                f"there is no flow {flow_id}",
+                f"there is no flow {flow_id!r}",
                 remedy=f"flow ids go from 0 to {self.table.num_rows - 1}",
             )
         row: dict[str, Any] = self.table.slice(index, 1).to_pylist()[0]
@@ -314,6 +317,7 @@ class Run:
                 item: dict[str, Any] = {
                     "frame": frame,
                     "capture": reading.captures[int(p["capture"])],
+                    "source": reading.opened[int(p["capture"])],
                     "ts_ns": int(p["ts_ns"]),
                     "direction": "orig" if from_orig else "resp",
                 }

@@ -325,3 +325,10 @@ def test_no_colour_and_no_progress_when_not_a_terminal() -> None:
     assert process.returncode == 0
     assert b"\x1b" not in out
     assert err == b""
+
+
+def test_out_to_stdout_is_not_mixed_with_the_table(capsys: Capture) -> None:
+    assert run("replay", CAPTURE, "--out", "-") == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 66
+    assert all(row.startswith("{") for row in rows)

@@ -173,6 +173,32 @@ def test_a_model_that_is_not_there_is_refused() -> None:
         classifier.classify(DEMO.capture, model="forest", progress=False)
 
 
-def test_an_unknown_flow_is_refused(run: classifier.Run) -> None:
+@pytest.mark.parametrize("flow_id", [66, -1, 2**70, "x", 1.5])
+def test_an_unknown_flow_is_refused(run: classifier.Run, flow_id: int) -> None:
     with pytest.raises(ClassifierError, match="flow ids go from 0 to 65"):
-        run.explain(66)
+        run.explain(flow_id)
+
+
+@pytest.mark.parametrize("captures", [None, 3])
+def test_what_is_no_capture_is_refused(captures: object) -> None:
+    with pytest.raises(CaptureError, match="is no capture"):
+        classifier.classify(captures, progress=False)
+
+
+@pytest.mark.tshark
+def test_dissection_tells_captures_of_the_same_name_apart(tmp_path: Path) -> None:
+    import dpkt
+    from captures import program
+
+    program("tshark")
+    paths = []
+    for i in (1, 2):
+        packet = dpkt.ip.IP(src=bytes([10, 0, 0, i]), dst=bytes([192, 0, 2, 1]), p=17)
+        packet.data = dpkt.udp.UDP(sport=1000, dport=2000, data=b"hello", ulen=13)
+        packet.len = len(packet)
+        paths.append(tmp_path / str(i) / "same.pcap")
+        paths[-1].parent.mkdir()
+        with paths[-1].open("wb") as file:
+            dpkt.pcap.Writer(file, linktype=101).writepkt(bytes(packet), ts=i)
+    run = classifier.classify(paths, progress=False)
+    assert [packet.ip.src for packet in run.dissect(1)] == ["10.0.0.2"]
