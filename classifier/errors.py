@@ -10,7 +10,8 @@
     ├── PolicyError                 a policy cannot be used
     ├── ModelError                  a model cannot be used
     │   └── ModelMismatchError      a model made for other features or another version
-    └── ResourceError               a shipped or named file, or a program, is missing
+    ├── ResourceError               a shipped or named file, or a program, is missing
+    └── LabError                    a laboratory run could not be made, or failed its checks
 
 Every message reads ``place: problem; remedy``; the same facts are attributes.
 """
@@ -20,6 +21,7 @@ __all__ = [
     "CaptureFormatError",
     "CaptureTruncatedError",
     "ClassifierError",
+    "LabError",
     "ModelError",
     "ModelMismatchError",
     "PolicyError",
@@ -110,3 +112,7 @@ class ModelMismatchError(ModelError):
 
 class ResourceError(ClassifierError):
     """A shipped or named file, or a program, is missing."""
+
+
+class LabError(ClassifierError):
+    """A laboratory run could not be made, or failed its checks."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifier.errors import CaptureError, ClassifierError, ModelError
-from classifier.wire import Capture, Source, open_capture, order_captures
+from classifier.wire import Capture, Reassembly, Source, open_capture, order_captures
 from classifier.wire.reasons import REASONS
 
 if TYPE_CHECKING:
@@ -215,6 +215,7 @@ class Reading:
                     "flows",
                     "duplicates",
                     "fragments",
+                    "fragments_reassembled",
                     "fragments_without_first",
                     "holes",
                     "hole_bytes",
@@ -230,33 +231,34 @@ class Reading:
 
     def batches(self) -> Iterator["FlowBatch"]:
         """Yield ended flows; ``flow_id`` is dense over all captures, but batches are in no order."""
-        table = self._new_table()
+        table, reassembly = self._new_table(), self._new_reassembly()
         offset = 0
         for source in self.sources:
-            for packets, buffer in self._packets(source):
+            for packets, buffer in self._packets(source, reassembly):
                 for batch in table.add(packets, buffer):
                     yield _shifted(batch, offset)
             if self.options.separate:
-                for batch in self._close(table):
+                for batch in self._close(table, reassembly):
                     yield _shifted(batch, offset)
                 offset += table.flows
-                table = self._new_table()
-        for batch in self._close(table):
+                table, reassembly = self._new_table(), self._new_reassembly()
+        for batch in self._close(table, reassembly):
             yield _shifted(batch, offset)
 
     def packets(self) -> "Iterator[tuple[NDArray[np.void], NDArray[np.uint8]]]":
         """Yield the packet table with ``flow_id`` set, and the buffer of its payload fields."""
-        table = self._new_table()
+        table, reassembly = self._new_table(), self._new_reassembly()
         offset = 0
         for source in self.sources:
-            for packets, buffer in self._packets(source):
-                for _ in table.add(packets, buffer):
-                    pass
-                packets["flow_id"][packets["flow_id"] >= 0] += offset
-                yield packets, buffer
+            for packets, buffer in self._packets(source, reassembly):
+                yield _added(table, packets, offset, buffer)
             if self.options.separate:
+                for packets, buffer in reassembly.finish():
+                    yield _added(table, packets, offset, buffer)
                 offset += table.flows
-                table = self._new_table()
+                table, reassembly = self._new_table(), self._new_reassembly()
+        for packets, buffer in reassembly.finish():
+            yield _added(table, packets, offset, buffer)
 
     def rows(self) -> Iterator["pa.RecordBatch"]:
         """Yield the flow columns of ended flows, judged."""
@@ -272,7 +274,12 @@ class Reading:
             max_flows=self.options.max_flows,
         )
 
-    def _packets(self, source: Source) -> "Iterator[tuple[NDArray[np.void], NDArray[np.uint8]]]":
+    def _new_reassembly(self) -> Reassembly:
+        return Reassembly(decapsulate=self.options.decapsulate)
+
+    def _packets(
+        self, source: Source, reassembly: Reassembly
+    ) -> "Iterator[tuple[NDArray[np.void], NDArray[np.uint8]]]":
         try:
             capture = open_capture(
                 source, index=len(self.captures), decapsulate=self.options.decapsulate
@@ -286,7 +293,7 @@ class Reading:
             for packets, buffer in capture.batches():
                 if self.progress:
                     self.progress(self._done_bytes + capture.stream.position, self._total_bytes)
-                yield packets, buffer
+                yield from reassembly.settle(packets, buffer)
         except CaptureError as error:
             self._fail(error)
         else:
@@ -307,8 +314,10 @@ class Reading:
         self.accounting["timestamps_clamped"] += capture.clamped
         self.accounting["captures_damaged"] += len(capture.damage) > 0
 
-    def _close(self, table: "FlowTable") -> Iterator["FlowBatch"]:
+    def _close(self, table: "FlowTable", reassembly: Reassembly) -> Iterator["FlowBatch"]:
         """End a table's flows and book them."""
+        for packets, buffer in reassembly.finish():
+            yield from table.add(packets, buffer)
         yield from table.finish()
         books = self.accounting
         books["packets_in_flows"] += int(table.counts[0])
@@ -317,6 +326,7 @@ class Reading:
         books["flows"] += table.flows
         books["duplicates"] += table.duplicates
         books["fragments"] += table.fragments
+        books["fragments_reassembled"] += reassembly.reassembled
         books["fragments_without_first"] += table.fragments_alone
         books["holes"] += table.gaps
         books["hole_bytes"] += table.missing_bytes
@@ -433,6 +443,16 @@ def _shifted(batch: "FlowBatch", offset: int) -> "FlowBatch":
         flows["flow_id"] += offset
         flows["parent_flow_id"][flows["parent_flow_id"] >= 0] += offset
     return batch
+
+
+def _added(
+    table: "FlowTable", packets: "NDArray[np.void]", offset: int, buffer: "NDArray[np.uint8]"
+) -> "tuple[NDArray[np.void], NDArray[np.uint8]]":
+    """Add packets whose flows are not wanted; return them with the ids of their flows."""
+    for _ in table.add(packets, buffer):
+        pass
+    packets["flow_id"][packets["flow_id"] >= 0] += offset
+    return packets, buffer
 
 
 def _size_of(sources: Sequence[Source]) -> int:

@@ -470,17 +470,36 @@ def replay(
     Replay
         Its rows are there until the context ends.
     """
-    from classifier._jit import is_compiled
     from classifier.report.sorting import Sorter
 
-    if progress is not False and _is_watched() and not is_compiled():
-        sys.stderr.write("compiling, once on this machine; this takes some tens of seconds\n")
     with Sorter() as sorter:
-        with ProgressBar(progress) as bar:
+        with compiling_shown(progress), ProgressBar(progress) as bar:
             reading = Reading(sources, options, bar)
             for batch in reading.rows():
                 sorter.add(batch)
         yield Replay(reading, sorter)
+
+
+@contextmanager
+def compiling_shown(progress: bool | Progress | None) -> Iterator[None]:
+    """Name the kernels that are compiled, where somebody watches; the line goes again."""
+    from classifier._jit import notify
+
+    if progress is False or not _is_watched():
+        yield
+        return
+    erase = "\r\033[2K" if sys.stderr.isatty() else ""
+
+    def show(name: str) -> None:
+        sys.stderr.write(f"{erase}compiling {name}, once on this machine" + ("" if erase else "\n"))
+        sys.stderr.flush()
+
+    notify(show)
+    try:
+        yield
+    finally:
+        notify(None)
+        sys.stderr.write(erase)
 
 
 class ProgressBar:

@@ -17,6 +17,7 @@ __all__ = [
     "FAMILIES",
     "FLOW",
     "FLOW_RECORD",
+    "KEPT",
     "NO_WRAPPING",
     "PACKET",
     "PACKET_LIMIT",
@@ -297,18 +298,39 @@ SERIES = np.dtype(
     align=True,
 )
 
+#: The same while its flow lives, in the order of arrival among the packets of all flows.
+KEPT = np.dtype(
+    [
+        ("ts_ns", "i8"),
+        ("frame", "i8"),
+        ("start", "i8"),  # arena[start : start + kept]
+        ("ip_bytes", "u4"),
+        ("payload_bytes", "u4"),
+        ("seq", "u4"),
+        ("before", "i4"),  # row of the flow's packet before this one, -1 = none
+        ("capture", "u2"),
+        ("kept", "u2"),
+        ("direction", "u1"),  # 0 from endpoint ``a``
+        ("tcp_flags", "u1"),
+    ],
+    align=True,
+)
+
 #: Statistics of one direction of a flow: two cache lines.
 DIR = np.dtype(
     [
         ("packets", "i8"),
         ("bytes", "i8"),  # IP total lengths
         ("payload_bytes", "i8"),
-        ("first_ns", "i8"),
         ("last_ns", "i8"),
         ("bytes_sumsq", "u8"),
         ("iat_sumsq", "f8"),  # ns^2
         ("iat_min", "i8"),  # ns
         ("iat_max", "i8"),
+        ("first_ns", "i8"),
+        ("flags_low", "u8"),  # counts of FIN SYN RST PSH, 16 bits each, saturating
+        ("flags_high", "u8"),  # ACK URG ECE CWR
+        ("missing_bytes", "u8"),  # TCP: bytes that the gaps jumped over
         ("payload_packets", "u4"),
         ("bytes_min", "u4"),
         ("bytes_max", "u4"),
@@ -317,8 +339,6 @@ DIR = np.dtype(
         ("gaps", "u4"),  # TCP: times that next_seq was jumped over
         ("digest", "u4"),  # of the last packet, to see one captured twice
         ("kept", "u4"),  # payload bytes kept so far
-        ("missing_bytes", "u8"),  # TCP: bytes that the gaps jumped over
-        ("flag_counts", "u2", (8,)),  # FIN SYN RST PSH ACK URG ECE CWR, saturating
     ],
     align=True,
 )
@@ -330,25 +350,21 @@ FLOW_RECORD = np.dtype(
         ("a_lo", "u8"),
         ("b_hi", "u8"),
         ("b_lo", "u8"),
-        ("a_port", "u2"),
-        ("b_port", "u2"),
-        ("proto", "u1"),
-        ("ip_version", "u1"),
-        ("state", "u2"),  # bits, see flows/_kernels.py
-        ("hash", "u8"),
-        ("first_ns", "i8"),
+        ("ports", "u8"),  # proto << 40 | ip_version << 32 | port of a << 16 | port of b
         ("last_ns", "i8"),
         ("flow_id", "i8"),
-        ("parent", "i8"),
-        ("head", "i4"),  # first chunk of the packet series, -1 = none
-        ("tail", "i4"),
+        ("tail", "i4"),  # row of the last kept packet
+        ("state", "u2"),  # bits, see flows/_kernels.py
         ("n_series", "u2"),
-        ("icmp", "u2"),
-        ("duplicates", "u4"),
+        ("first_ns", "i8"),
         ("iat_min", "i8"),
         ("iat_max", "i8"),
         ("iat_sumsq", "f8"),
+        ("hash", "u8"),
+        ("parent", "i8"),
         ("wrapping", "u8"),
+        ("duplicates", "u4"),
+        ("icmp", "u2"),
     ],
     align=True,
 )

@@ -1,6 +1,6 @@
 """Settings of the whole suite.
 
-Compiled kernels are cached by ``classifier._jit`` in a folder named by a digest of all sources and
+Kernels run compiled in all tests but those of plain Python. They are cached by ``classifier._jit`` in a folder named by a digest of all sources and
 the bounds-check switch, so nothing needs to be set here for them. Hypothesis runs the same examples
 each time; ``HYPOTHESIS_PROFILE=long`` runs many more, also always the same.
 """
@@ -9,6 +9,10 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from classifier import _jit
+
+_jit.spend(_jit.PLAIN_WORK)  # kernels are tested compiled; test_plain.py compares the two ways
 
 _ALWAYS = {
     "deadline": None,  # the first example of a kernel compiles it

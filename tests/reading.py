@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from reference import containers, flows, packets
+from reference import containers, flows, fragments, packets
 
 from classifier.flows import FlowTable
 from classifier.tables import FlowBatch
-from classifier.wire import Capture, Source, open_capture
+from classifier.wire import Capture, Reassembly, Source, open_capture
 
 U64 = 2**64
 
@@ -39,6 +39,7 @@ class Outcome:
     table: FlowTable
     captures: list[Capture]
     packets_read: int
+    reassembled: int
 
     @property
     def counts(self) -> list[int]:
@@ -52,27 +53,44 @@ def run(
     active_timeout_s: float | None = None,
     max_flows: int = 1_000_000,
     step: int | None = None,
+    cut: int | None = None,
 ) -> Outcome:
-    """Group the packets of captures into flows; ``step`` feeds so many packets at a time."""
+    """Group the packets of captures into flows.
+
+    ``cut`` feeds so many packets at a time to reassembly, ``step`` to the flow table.
+    """
     table = FlowTable(
         idle_timeout_s=idle_timeout_s, active_timeout_s=active_timeout_s, max_flows=max_flows
     )
+    reassembly = Reassembly(decapsulate=decapsulate)
     batches: list[FlowBatch] = []
     ids: list[int] = []
     captures = []
+
+    def add(rows: NDArray[np.void], buffer: NDArray[np.uint8]) -> None:
+        for first in range(0, rows.size, step or rows.size):
+            batches.extend(table.add(rows[first : first + (step or rows.size)], buffer))
+        ids.extend(rows["flow_id"].tolist())
+
     for index, source in enumerate(sources):
         capture = open_capture(source, index=index, decapsulate=decapsulate)
         captures.append(capture)
         for rows, buffer in capture.batches():
-            for first in range(0, rows.size, step or rows.size):
-                batches.extend(table.add(rows[first : first + (step or rows.size)], buffer))
-            ids.extend(rows["flow_id"].tolist())
+            for first in range(0, rows.size, cut or rows.size):
+                for settled in reassembly.settle(rows[first : first + (cut or rows.size)], buffer):
+                    add(*settled)
+    for settled in reassembly.finish():
+        add(*settled)
     batches.extend(table.finish())
-    return collect(batches, ids, table, captures)
+    return collect(batches, ids, table, captures, reassembly.reassembled)
 
 
 def collect(
-    batches: list[FlowBatch], ids: list[int], table: FlowTable, captures: list[Capture]
+    batches: list[FlowBatch],
+    ids: list[int],
+    table: FlowTable,
+    captures: list[Capture],
+    reassembled: int,
 ) -> Outcome:
     rows, series, payloads, heads = [], [], [], []
     for batch in batches:
@@ -95,6 +113,7 @@ def collect(
         table=table,
         captures=captures,
         packets_read=sum(c.packets_read for c in captures),
+        reassembled=reassembled,
     )
 
 
@@ -177,10 +196,13 @@ def assert_same_flows(
     idle_timeout_s: float | None = 600,
     active_timeout_s: float | None = None,
     step: int | None = None,
+    cut: int | None = None,
     decapsulate: bool = False,
 ) -> None:
     """Kernel and twin group a capture's packets into the same flows."""
     container, rows = twin_packets(data, decapsulate=decapsulate)
+    times = [found.ts_ns for found in container.packets]
+    rows, reassembled = fragments.reassemble(rows, times, decapsulate=decapsulate)
     grouping = flows.Grouping(_ns(idle_timeout_s), _ns(active_timeout_s))
     ids = [
         grouping.add(p, found.ts_ns, found.frame)
@@ -191,8 +213,10 @@ def assert_same_flows(
         idle_timeout_s=idle_timeout_s,
         active_timeout_s=active_timeout_s,
         step=step,
+        cut=cut,
         decapsulate=decapsulate,
     )
+    assert got.reassembled == reassembled
     assert got.flow_ids == ids
     assert got.table.fragments == grouping.fragments
     assert got.table.fragments_alone == grouping.fragments_alone

@@ -1,8 +1,9 @@
-"""Kernels: ended flows -> FlowBatch rows; their chunks and payload blocks are freed.
+"""Kernels: ended flows -> FlowBatch rows; payload stays in the arena where it was written.
 
-``count`` says how much room the output needs, ``gather`` fills it. A TCP direction's head is put
-together from the kept segments in sequence order: retransmissions add nothing, overlaps keep what
-came first, and it ends at the first hole.
+A TCP direction's head is put together from the kept segments in sequence order: retransmissions add
+nothing, overlaps keep what came first, and it ends at the first hole. Where the segments lie side
+by side in the arena, or there is only one, the head is that piece of the arena; else it is copied
+to the arena's end.
 """
 
 from typing import Any
@@ -10,82 +11,141 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier._jit import borrow, inline, kernel
+from classifier._jit import borrow, copy_bytes, inline, kernel, prefetch
 from classifier.flows._kernels import (
-    CHUNK,
-    N_FREE_CHUNKS,
+    ARENA_TOP,
+    DUPLICATES,
+    GAPS,
+    GONE_BYTES,
+    GONE_KEPT,
+    MISSING_BYTES,
     ORIG_IS_B,
     SYN,
     SYN_SEEN,
     TCP,
-    free_block,
 )
+from classifier.tables import PACKET_LIMIT
 
+GROUP = 16  # flows whose rows are looked up side by side
 _SEQ_LIMIT = np.int64(1) << 31
 _SEQ_MASK = (np.int64(1) << 32) - 1
 
 
-@kernel
-def count(
-    records: NDArray[Any],
-    rows: NDArray[Any],
-    series: NDArray[Any],
-    following: NDArray[Any],
-) -> Any:
-    """Return (packets, payload bytes) that ``gather`` of these rows needs at most."""
-    n_packets = np.int64(0)
-    n_bytes = np.int64(0)
-    for i in range(rows.size):
-        r = records[rows[i]]
-        n_packets += np.int64(r.n_series)
-        kept = np.int64(0)
-        chunk = np.int64(r.head)
-        for k in range(np.int64(r.n_series)):
-            s = series[chunk * CHUNK + k % CHUNK]
-            kept += s.stop - s.start
-            if k % CHUNK == CHUNK - 1:
-                chunk = np.int64(following[chunk])
-        n_bytes += 2 * kept if r.proto == TCP else kept
-    return n_packets, n_bytes
+@inline
+def first_payload(packets, start, stop, direction):
+    """Return where the first kept payload of a direction starts and stops."""
+    for k in range(start, stop):
+        s = packets[np.uint64(k)]
+        if s.direction == direction and s.stop > s.start:
+            return s.start, s.stop
+    return np.int64(0), np.int64(0)
 
 
 @inline
-def stream_head(packets, start, stop, direction, payload, top):
-    """Write the head of a TCP direction's stream at ``top``; return where it ends."""
+def stream_base(packets, start, stop, direction):
+    """Return the sequence number of the first byte that a TCP direction is known to have sent."""
     base = np.int64(-1)
     for k in range(start, stop):
-        s = packets[k]
-        if s.direction == direction and s.tcp_flags & SYN:
-            base = (np.int64(s.seq) + 1) & _SEQ_MASK
-            break
-    if base < 0:
-        for k in range(start, stop):
-            s = packets[k]
-            if s.direction == direction and s.payload_bytes > 0:
+        s = packets[np.uint64(k)]
+        if s.direction == direction:
+            if s.tcp_flags & SYN:
+                return (np.int64(s.seq) + 1) & _SEQ_MASK
+            if base < 0 and s.payload_bytes > 0:
                 base = np.int64(s.seq)
-                break
-    if base < 0:
-        return top
+    return base
+
+
+@inline
+def stream_head(packets, start, stop, direction, base, arena, top, copy):
+    """Find the head of a TCP direction's stream: (its start, its stop).
+
+    With ``copy`` it is written at ``top``. Without, it must lie in one piece, else the start is -1.
+    """
     want = base
-    for _ in range(stop - start):
-        moved = False
+    begin = end = top if copy else np.int64(0)
+    behind = True  # a segment lies beyond a hole that another one may fill
+    while behind:
+        behind = moved = False
         for k in range(start, stop):
-            s = packets[k]
-            if s.direction != direction or s.stop <= s.start:
+            s = packets[np.uint64(k)]
+            size = s.stop - s.start
+            if s.direction != direction or size <= 0:
                 continue
             # A SYN that carries data (TCP Fast Open) counts itself first
             seq = np.int64(s.seq) + (1 if s.tcp_flags & SYN else 0)
             skip = (want - seq) & _SEQ_MASK
-            if skip >= _SEQ_LIMIT or skip >= s.stop - s.start:
+            if skip >= _SEQ_LIMIT:
+                behind = True
                 continue
-            for i in range(s.start + skip, s.stop):
-                payload[top] = payload[i]
-                top += 1
-            want = (want + s.stop - s.start - skip) & _SEQ_MASK
+            if skip >= size:
+                continue
+            if copy:
+                copy_bytes(arena, s.start + skip, size - skip, arena, end)
+                end += size - skip
+            elif begin == end:
+                begin, end = s.start + skip, s.stop
+            elif s.start + skip == end:
+                end = s.stop
+            else:
+                return np.int64(-1), end
+            want = (want + size - skip) & _SEQ_MASK
             moved = True
-        if not moved:
-            break
-    return top
+        behind = behind and moved
+    return begin, end
+
+
+@inline
+def head_of(packets, start, stop, direction, proto, arena, state):
+    """Return where the head of what a direction sent starts and stops."""
+    if proto != TCP:
+        return first_payload(packets, start, stop, direction)
+    base = stream_base(packets, start, stop, direction)
+    begin, end = stream_head(packets, start, stop, direction, base, arena, np.int64(0), False)
+    if begin < 0:
+        top = state[ARENA_TOP]
+        begin, end = stream_head(packets, start, stop, direction, base, arena, top, True)
+        state[ARENA_TOP] = end
+    return begin, end
+
+
+@inline
+def gather_flow(f, r, o, q, orig):
+    """Write a flow's row but for its packets; ``o`` and ``q`` are its two sides."""
+    low16 = np.uint64(0xFFFF)
+    if orig:
+        f.orig_hi, f.orig_lo, f.resp_hi, f.resp_lo = r.b_hi, r.b_lo, r.a_hi, r.a_lo
+        f.orig_port, f.resp_port = r.ports & low16, (r.ports >> np.uint64(16)) & low16
+    else:
+        f.orig_hi, f.orig_lo, f.resp_hi, f.resp_lo = r.a_hi, r.a_lo, r.b_hi, r.b_lo
+        f.orig_port, f.resp_port = (r.ports >> np.uint64(16)) & low16, r.ports & low16
+    f.flow_id, f.parent_flow_id = r.flow_id, r.parent
+    f.first_ns, f.last_ns = r.first_ns, r.last_ns
+    f.orig_packets, f.resp_packets = o.packets, q.packets
+    f.orig_bytes, f.resp_bytes = o.bytes, q.bytes
+    f.orig_payload_bytes, f.resp_payload_bytes = o.payload_bytes, q.payload_bytes
+    f.orig_first_ns, f.resp_first_ns = o.first_ns, q.first_ns
+    f.orig_last_ns, f.resp_last_ns = o.last_ns, q.last_ns
+    f.orig_bytes_sumsq, f.resp_bytes_sumsq = o.bytes_sumsq, q.bytes_sumsq
+    f.orig_iat_sumsq, f.resp_iat_sumsq = o.iat_sumsq, q.iat_sumsq
+    f.orig_iat_min, f.resp_iat_min = o.iat_min, q.iat_min
+    f.orig_iat_max, f.resp_iat_max = o.iat_max, q.iat_max
+    f.orig_payload_packets, f.resp_payload_packets = o.payload_packets, q.payload_packets
+    f.orig_bytes_min, f.resp_bytes_min = o.bytes_min, q.bytes_min
+    f.orig_bytes_max, f.resp_bytes_max = o.bytes_max, q.bytes_max
+    f.orig_retransmissions, f.resp_retransmissions = o.retransmissions, q.retransmissions
+    f.orig_gaps, f.resp_gaps = o.gaps, q.gaps
+    f.orig_missing_bytes, f.resp_missing_bytes = o.missing_bytes, q.missing_bytes
+    for bit in range(4):
+        shift = np.uint64(16 * bit)
+        f.orig_flags[bit] = (o.flags_low >> shift) & low16
+        f.resp_flags[bit] = (q.flags_low >> shift) & low16
+        f.orig_flags[bit + 4] = (o.flags_high >> shift) & low16
+        f.resp_flags[bit + 4] = (q.flags_high >> shift) & low16
+    f.iat_min, f.iat_max, f.iat_sumsq = r.iat_min, r.iat_max, r.iat_sumsq
+    f.duplicates, f.icmp, f.wrapping = r.duplicates, r.icmp, r.wrapping
+    f.proto = (r.ports >> np.uint64(40)) & np.uint64(0xFF)
+    f.ip_version = (r.ports >> np.uint64(32)) & np.uint64(0xFF)
+    f.start_seen = 1 if r.state & SYN_SEEN else 0
 
 
 @kernel
@@ -93,109 +153,88 @@ def gather(
     records: NDArray[Any],
     dirs: NDArray[Any],
     rows: NDArray[Any],
-    series: NDArray[Any],
-    following: NDArray[Any],
-    free_chunks: NDArray[Any],
+    kept: NDArray[Any],
     arena: NDArray[Any],
-    arena64: NDArray[Any],
     state: NDArray[Any],
     flows: NDArray[Any],
     packets: NDArray[Any],
-    payload: NDArray[Any],
-) -> Any:
-    """Copy ended flows out and free what they held.
+) -> None:
+    """Write ended flows down for the rooms above.
 
     Parameters
     ----------
     records, dirs : FLOW_RECORD, DIR, read
     rows : int64 (n,), read: rows of ``records``
-    series, following, free_chunks, arena, arena64, state : the flow table's, read and freed into
+    kept : KEPT, read
+    arena : uint8, read; heads of streams are written at its end, as many bytes as were kept
+    state : int64 (N_STATE,)
     flows : FLOW (n,), written
-    packets : SERIES, written; as large as ``count`` said
-    payload : uint8, written; as large as ``count`` said
-
-    Returns
-    -------
-    int : bytes of ``payload`` in use
+    packets : SERIES (sum of ``n_series``,), written
     """
-    packets, payload, series = borrow(packets), borrow(payload), borrow(series)
-    arena64, state = borrow(arena64), borrow(state)
-    n_packets = np.int64(0)
-    top = np.int64(0)
-    for i in range(rows.size):
-        r = records[rows[i]]
-        f = flows[i]
-        orig = 1 if r.state & ORIG_IS_B else 0
-        o = dirs[2 * rows[i] + orig]
-        q = dirs[2 * rows[i] + 1 - orig]
-        f.flow_id, f.parent_flow_id = r.flow_id, r.parent
-        f.first_ns, f.last_ns = r.first_ns, r.last_ns
-        if orig:
-            f.orig_hi, f.orig_lo, f.resp_hi, f.resp_lo = r.b_hi, r.b_lo, r.a_hi, r.a_lo
-            f.orig_port, f.resp_port = r.b_port, r.a_port
-        else:
-            f.orig_hi, f.orig_lo, f.resp_hi, f.resp_lo = r.a_hi, r.a_lo, r.b_hi, r.b_lo
-            f.orig_port, f.resp_port = r.a_port, r.b_port
-        f.orig_packets, f.resp_packets = o.packets, q.packets
-        f.orig_bytes, f.resp_bytes = o.bytes, q.bytes
-        f.orig_payload_bytes, f.resp_payload_bytes = o.payload_bytes, q.payload_bytes
-        f.orig_first_ns, f.resp_first_ns = o.first_ns, q.first_ns
-        f.orig_last_ns, f.resp_last_ns = o.last_ns, q.last_ns
-        f.orig_bytes_sumsq, f.resp_bytes_sumsq = o.bytes_sumsq, q.bytes_sumsq
-        f.orig_iat_sumsq, f.resp_iat_sumsq = o.iat_sumsq, q.iat_sumsq
-        f.orig_iat_min, f.resp_iat_min = o.iat_min, q.iat_min
-        f.orig_iat_max, f.resp_iat_max = o.iat_max, q.iat_max
-        f.orig_payload_packets, f.resp_payload_packets = o.payload_packets, q.payload_packets
-        f.orig_bytes_min, f.resp_bytes_min = o.bytes_min, q.bytes_min
-        f.orig_bytes_max, f.resp_bytes_max = o.bytes_max, q.bytes_max
-        f.orig_retransmissions, f.resp_retransmissions = o.retransmissions, q.retransmissions
-        f.orig_gaps, f.resp_gaps = o.gaps, q.gaps
-        f.orig_missing_bytes, f.resp_missing_bytes = o.missing_bytes, q.missing_bytes
-        for bit in range(8):
-            f.orig_flags[bit] = o.flag_counts[bit]
-            f.resp_flags[bit] = q.flag_counts[bit]
-        f.iat_min, f.iat_max, f.iat_sumsq = r.iat_min, r.iat_max, r.iat_sumsq
-        f.duplicates = r.duplicates
-        f.icmp, f.wrapping = r.icmp, r.wrapping
-        f.proto, f.ip_version = r.proto, r.ip_version
-        f.start_seen = 1 if r.state & SYN_SEEN else 0
-        start = n_packets
-        chunk = np.int64(r.head)
-        for k in range(np.int64(r.n_series)):
-            at = chunk * CHUNK + k % CHUNK
-            packets[n_packets] = series[at]
-            s = packets[n_packets]
-            if orig:
-                s.direction = 1 - s.direction
-            size = s.stop - s.start
-            if size > 0:
-                for j in range(size):
-                    payload[top + j] = arena[s.start + j]
-                free_block(s.start, size, arena64, state)
-            s.start, s.stop = top, top + size
-            top += size
-            n_packets += 1
-            if k % CHUNK == CHUNK - 1 or k + 1 == r.n_series:
-                after = np.int64(following[chunk])
-                free_chunks[state[N_FREE_CHUNKS]] = chunk
-                state[N_FREE_CHUNKS] += 1
-                chunk = after
-        f.packets_start, f.packets_stop = start, n_packets
-        if n_packets > start:
+    records, dirs, kept, arena = borrow(records), borrow(dirs), borrow(kept), borrow(arena)
+    flows, packets, state = borrow(flows), borrow(packets), borrow(state)
+    all_paths = np.empty((GROUP, PACKET_LIMIT), np.int64)
+    all_cursors = np.empty(GROUP, np.int64)
+    paths, cursors = borrow(all_paths), borrow(all_cursors)
+    start = np.int64(0)
+    before = state[ARENA_TOP]
+    for first in range(0, rows.size, GROUP):
+        size = min(GROUP, rows.size - first)
+        for j in range(size, min(size + GROUP, rows.size - first)):
+            row = rows[np.uint64(first + j)]
+            for line in range(2):
+                prefetch(records, row, line)
+                prefetch(dirs, 2 * row, line)
+                prefetch(dirs, 2 * row + 1, line)
+        for j in range(size):
+            at = np.int64(records[np.uint64(rows[np.uint64(first + j)])].tail)
+            cursors[np.uint64(j)] = at
+            prefetch(kept, at, 0)
+        # One flow's rows would each be waited for, as each names the one before it
+        for k in range(PACKET_LIMIT):
+            found = False
+            for j in range(size):
+                at = cursors[np.uint64(j)]
+                if at >= 0:
+                    found = True
+                    paths[np.uint64(j), np.uint64(k)] = at
+                    at = np.int64(kept[np.uint64(at)].before)
+                    cursors[np.uint64(j)] = at
+                    prefetch(kept, at, 0)
+            if not found:
+                break
+        for j in range(size):
+            row = rows[np.uint64(first + j)]
+            r = records[np.uint64(row)]
+            f = flows[np.uint64(first + j)]
+            orig = 1 if r.state & ORIG_IS_B else 0
+            o, q = dirs[np.uint64(2 * row + orig)], dirs[np.uint64(2 * row + 1 - orig)]
+            gather_flow(f, r, o, q, orig)
+            n = np.int64(r.n_series)
+            for k in range(n):
+                one = kept[np.uint64(paths[np.uint64(j), np.uint64(n - 1 - k)])]
+                s = packets[np.uint64(start + k)]
+                s.ts_ns, s.frame = one.ts_ns, one.frame
+                s.start, s.stop = one.start, one.start + np.int64(one.kept)
+                s.ip_bytes, s.payload_bytes = one.ip_bytes, one.payload_bytes
+                s.seq, s.capture, s.tcp_flags = one.seq, one.capture, one.tcp_flags
+                s.direction = np.int64(one.direction) ^ orig
+            stop = start + n
+            f.packets_start, f.packets_stop = start, stop
             f.frame, f.capture = packets[start].frame, packets[start].capture
-        if r.proto == TCP:
-            f.orig_start = top
-            top = stream_head(packets, start, n_packets, np.int64(0), payload, top)
-            f.orig_stop = f.resp_start = top
-            top = stream_head(packets, start, n_packets, np.int64(1), payload, top)
-            f.resp_stop = top
-        else:
             f.orig_start = f.orig_stop = f.resp_start = f.resp_stop = 0
-            for k in range(n_packets - 1, start - 1, -1):
-                s = packets[k]
-                if s.stop > s.start:
-                    if s.direction == 0:
-                        f.orig_start, f.orig_stop = s.start, s.stop
+            for direction in range(2):
+                side = q if direction else o
+                if side.kept > 0:
+                    begin, end = head_of(packets, start, stop, direction, f.proto, arena, state)
+                    if direction:
+                        f.resp_start, f.resp_stop = begin, end
                     else:
-                        f.resp_start, f.resp_stop = s.start, s.stop
-    return top
+                        f.orig_start, f.orig_stop = begin, end
+            state[GONE_BYTES] += np.int64(o.kept) + np.int64(q.kept)
+            state[DUPLICATES] += np.int64(r.duplicates)
+            state[GAPS] += np.int64(o.gaps) + np.int64(q.gaps)
+            state[MISSING_BYTES] += np.int64(o.missing_bytes) + np.int64(q.missing_bytes)
+            start = stop
+    state[GONE_KEPT] += start
+    state[GONE_BYTES] += state[ARENA_TOP] - before

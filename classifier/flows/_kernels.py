@@ -3,14 +3,18 @@
 How this works. A live flow is one FLOW_RECORD and two DIR rows (direction 0 is from endpoint ``a``,
 the smaller one, so that the key has no direction); ``slots`` is an open-addressing table of a hash
 tag and the record's row, at most half full, full keys compared. Packets come in batches of 128 in
-three passes, so that memory is asked for before it is needed: hash and prefetch the slot; prefetch
-the record; find or make the flow and update it.
+three passes, so that memory is asked for before it is needed: key, hash and prefetch the slot;
+prefetch the record; find or make the flow and update it. Which endpoint is the smaller one is
+computed without a branch, as the processor would guess it wrong for every other packet.
 
-A flow's first packets hang on its record as chunks of CHUNK rows; their first payload bytes lie in
-an arena of blocks in a few sizes with free lists. An ended flow is a copy of its record in
-``ended``; ``gather`` copies its packets and payload into a FlowBatch and frees them.
+The first packets of all flows are appended to one log (``kept``), and their first payload bytes to
+one ``arena``: memory is written in order, and nothing is moved when a flow ends. Each row names the
+flow's row before it. An ended flow is a copy of its record in ``ended``; ``gather`` makes FlowBatch
+rows of it, with payload that stays where it is. When much of the log belongs to flows that are
+gone, ``compact`` copies what lives into a new one.
 
 The wrapper sees to it, before each call, that every array has room for whatever the call may add.
+Indexes are unsigned: a signed one is first looked at for its sign.
 """
 
 from typing import Any
@@ -18,10 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier._jit import borrow, inline, kernel, prefetch
+from classifier._jit import borrow, copy_bytes, inline, kernel, prefetch
 from classifier.tables import NO_WRAPPING, PACKET_LIMIT
 
-CHUNK = 8
 BATCH = 128
 
 # Rows of ``state``
@@ -29,9 +32,10 @@ BATCH = 128
     N_LIVE,
     N_RECORDS,  # rows of ``records`` ever used
     N_FREE_RECORDS,
-    N_CHUNKS,
-    N_FREE_CHUNKS,
-    ARENA_TOP,  # bytes of ``arena`` ever used
+    N_KEPT,  # rows of ``kept`` in use
+    ARENA_TOP,  # bytes of ``arena`` in use
+    GONE_KEPT,  # rows of ``kept`` whose flows are gone
+    GONE_BYTES,  # bytes of ``arena`` whose flows are gone
     N_ENDED,
     NEXT_FLOW_ID,
     NOW_NS,  # greatest time stamp seen
@@ -39,18 +43,20 @@ BATCH = 128
     FRAGMENTS,
     LATER_FRAGMENTS_ALONE,
     SWEEP_ROW,  # where a sweep goes on
-    FREE_BLOCK,  # first of N_CLASSES heads of free lists in the arena, -1 = none
-) = range(14)
-N_STATE = FREE_BLOCK + 7
+    DUPLICATES,  # of ended flows, as the next two
+    GAPS,
+    MISSING_BYTES,
+    N_STATE,
+) = range(18)
 
-# Arena blocks; all are multiples of 8, as a free block holds the offset of the next one
-CLASS_BYTES = (32, 64, 128, 256, 512, 1024, 1536)
-N_CLASSES = 7
 MOST_KEPT = 1536
 TCP_HEAD = 2048  # bytes of each direction's stream that are kept
 TCP_LATER = 32  # of each later segment: the head of a frame that a tunnel puts into one write
 DATAGRAMS_WHOLE = 2  # per direction, up to MOST_KEPT: client hellos in QUIC, key exchanges
 DATAGRAM_LATER = 128
+
+# Columns of ``keys``: the packets of a batch, endpoint ``a`` being the smaller one
+A_HI, A_LO, B_HI, B_LO, PORTS, HASH, SWAPPED, N_KEY = 0, 1, 2, 3, 4, 5, 6, 8
 
 # Bits of FLOW_RECORD.state
 LIVE, ORIG_IS_B, SYN_SEEN, FIN_A, FIN_B, RESET, SEQ_A, SEQ_B = 1, 2, 4, 8, 16, 32, 64, 128
@@ -64,6 +70,10 @@ _EARLY = 3  # packets within which a SYN may come after what it began (reorderin
 _NONE = np.uint64(NO_WRAPPING)
 _SEQ_LIMIT = np.int64(1) << 31
 _SEQ_MASK = (np.int64(1) << 32) - 1
+_ONE = np.uint64(1)
+_BIT_EACH = np.uint64(0x0001_0001_0001_0001)
+_TOP_EACH = np.uint64(0x8000_8000_8000_8000)
+_SPREAD = np.uint64(0x0000_2000_4000_8001)  # times four bits: one bit in each 16, with _BIT_EACH
 
 
 @inline
@@ -74,9 +84,9 @@ def mix(h, word):
 
 @inline
 def hash_key(seed, a_hi, a_lo, b_hi, b_lo, ports_proto):
-    h = mix(mix(seed, a_lo), b_lo)
-    if a_hi != np.uint64(0) or b_hi != np.uint64(0):
-        h = mix(mix(h, a_hi), b_hi)
+    h = mix(seed, (a_lo << np.uint64(32)) ^ b_lo)
+    if (a_hi | b_hi) != np.uint64(0):
+        h = mix(mix(mix(h, a_lo), a_hi), b_hi)
     h = mix(h, ports_proto)
     h = h * np.uint64(0xD6E8FEB86659FD93)
     return h ^ (h >> np.uint64(32))
@@ -84,45 +94,36 @@ def hash_key(seed, a_hi, a_lo, b_hi, b_lo, ports_proto):
 
 @inline
 def is_swapped(p):
-    """Tell whether the source is endpoint ``b``, the greater one."""
-    if p.src_hi != p.dst_hi:
-        return p.src_hi > p.dst_hi
-    if p.src_lo != p.dst_lo:
-        return p.src_lo > p.dst_lo
-    return p.src_port > p.dst_port
+    """Tell whether the source is endpoint ``b``, the greater one, without a branch."""
+    by_port = (p.src_lo == p.dst_lo) & (p.src_port > p.dst_port)
+    return (p.src_hi > p.dst_hi) | ((p.src_hi == p.dst_hi) & ((p.src_lo > p.dst_lo) | by_port))
 
 
 @inline
-def hash_packet(p, seed):
+def note_key(p, seed, key):
+    """Write down the packet's key, its hash and whether it comes from endpoint ``b``."""
+    swapped = np.uint64(is_swapped(p))
+    hi = (p.src_hi ^ p.dst_hi) * swapped
+    lo = (p.src_lo ^ p.dst_lo) * swapped
+    port = (np.uint64(p.src_port) ^ np.uint64(p.dst_port)) * swapped
     ports = (np.uint64(p.proto) << np.uint64(40)) | (np.uint64(p.ip_version) << np.uint64(32))
-    if is_swapped(p):
-        ports |= (np.uint64(p.dst_port) << np.uint64(16)) | np.uint64(p.src_port)
-        return hash_key(seed, p.dst_hi, p.dst_lo, p.src_hi, p.src_lo, ports)
-    ports |= (np.uint64(p.src_port) << np.uint64(16)) | np.uint64(p.dst_port)
-    return hash_key(seed, p.src_hi, p.src_lo, p.dst_hi, p.dst_lo, ports)
+    ports |= (np.uint64(p.src_port) ^ port) << np.uint64(16)
+    ports |= np.uint64(p.dst_port) ^ port
+    key[A_HI], key[A_LO] = p.src_hi ^ hi, p.src_lo ^ lo
+    key[B_HI], key[B_LO] = p.dst_hi ^ hi, p.dst_lo ^ lo
+    key[PORTS], key[SWAPPED] = ports, swapped
+    key[HASH] = hash_key(seed, key[A_HI], key[A_LO], key[B_HI], key[B_LO], ports)
 
 
 @inline
-def same_key(r, p, swapped):
-    if r.proto != p.proto or r.ip_version != p.ip_version:
-        return False
-    if swapped:
-        return (
-            r.a_lo == p.dst_lo
-            and r.b_lo == p.src_lo
-            and r.a_hi == p.dst_hi
-            and r.b_hi == p.src_hi
-            and r.a_port == p.dst_port
-            and r.b_port == p.src_port
-        )
+def same_key(r, key):
     return (
-        r.a_lo == p.src_lo
-        and r.b_lo == p.dst_lo
-        and r.a_hi == p.src_hi
-        and r.b_hi == p.dst_hi
-        and r.a_port == p.src_port
-        and r.b_port == p.dst_port
-    )
+        (r.a_lo ^ key[A_LO])
+        | (r.b_lo ^ key[B_LO])
+        | (r.ports ^ key[PORTS])
+        | (r.a_hi ^ key[A_HI])
+        | (r.b_hi ^ key[B_HI])
+    ) == np.uint64(0)
 
 
 @inline
@@ -150,12 +151,15 @@ def rebuild(
 
 @inline
 def adopt_fragment(p, fragments, state):
-    """Give a later fragment the ports of its first one, where that was seen before."""
+    """Give a later fragment the ports of its first one, where that was seen before.
+
+    Those that ``wire`` could give them have a value above 2 and bring their ports.
+    """
     state[FRAGMENTS] += 1
     h = mix(mix(mix(TOMB_SEED, p.src_lo), p.dst_lo), p.src_hi ^ p.dst_hi)
     h = mix(h, (np.uint64(p.proto) << np.uint64(32)) | np.uint64(p.fragment_id))
     row = np.int64(h >> np.uint64(40)) & (fragments.shape[0] - 1)
-    if p.fragment == 1:
+    if p.fragment != 2:
         ports = (np.uint64(p.src_port) << np.uint64(16)) | np.uint64(p.dst_port)
         fragments[row, 0] = h
         fragments[row, 1] = ports
@@ -164,33 +168,6 @@ def adopt_fragment(p, fragments, state):
         p.dst_port = fragments[row, 1] & np.uint64(0xFFFF)
     else:
         state[LATER_FRAGMENTS_ALONE] += 1
-
-
-@inline
-def class_of(size):
-    cls = 0
-    while cls < N_CLASSES - 1 and CLASS_BYTES[cls] < size:
-        cls += 1
-    return cls
-
-
-@inline
-def take_block(size, arena64, state):
-    cls = class_of(size)
-    at = state[FREE_BLOCK + cls]
-    if at >= 0:
-        state[FREE_BLOCK + cls] = arena64[at >> 3]
-        return at
-    at = state[ARENA_TOP]
-    state[ARENA_TOP] = at + CLASS_BYTES[cls]
-    return at
-
-
-@inline
-def free_block(at, size, arena64, state):
-    cls = class_of(size)
-    arena64[at >> 3] = state[FREE_BLOCK + cls]
-    state[FREE_BLOCK + cls] = at
 
 
 @inline
@@ -206,25 +183,13 @@ def bytes_to_keep(proto, captured, side):
 
 
 @inline
-def append_packet(
-    r, side, p, direction, buf, series, following, free_chunks, arena, arena64, state
-):
-    """Hang one of the first packets on its flow."""
-    place = r.n_series % CHUNK
-    if place == 0:
-        if state[N_FREE_CHUNKS] > 0:
-            state[N_FREE_CHUNKS] -= 1
-            chunk = free_chunks[state[N_FREE_CHUNKS]]
-        else:
-            chunk = np.int32(state[N_CHUNKS])
-            state[N_CHUNKS] += 1
-        following[chunk] = -1
-        if r.head < 0:
-            r.head = chunk
-        else:
-            following[r.tail] = chunk
-        r.tail = chunk
-    s = series[np.int64(r.tail) * CHUNK + place]
+def append_packet(r, side, p, direction, buf, kept, arena, state):
+    """Write down one of the first packets of a flow."""
+    row = state[N_KEPT]
+    state[N_KEPT] = row + 1
+    s = kept[np.uint64(row)]
+    s.before = r.tail
+    r.tail = row
     r.n_series += 1
     s.ts_ns = p.ts_ns
     s.frame = p.frame
@@ -235,31 +200,40 @@ def append_packet(
     s.direction = direction
     s.tcp_flags = p.tcp_flags
     start = np.int64(p.payload_start)
-    captured = np.int64(p.payload_stop) - start if p.fragment != 2 else 0
+    captured = np.int64(p.payload_stop) - start if not p.fragment & 2 else 0
     keep = bytes_to_keep(p.proto, captured, side) if captured > 0 else 0
+    at = state[ARENA_TOP]
+    s.start, s.kept = at, keep
     if keep > 0:
-        at = take_block(keep, arena64, state)
-        for i in range(keep):
-            arena[at + i] = buf[start + i]
-        s.start, s.stop = at, at + keep
+        copy_bytes(buf, start, keep, arena, at)
+        state[ARENA_TOP] = at + keep
         side.kept += keep
-    else:
-        s.start = s.stop = 0
+
+
+@inline
+def add_flags(counts, bits):
+    """Add one to each of four 16-bit counts whose bit is set; they stay at their greatest."""
+    more = (bits * _SPREAD) & _BIT_EACH
+    if counts & _TOP_EACH != np.uint64(0):
+        for bit in range(4):
+            count = (counts >> np.uint64(16 * bit)) & np.uint64(0xFFFF)
+            if count == np.uint64(0xFFFF):
+                more &= ~(_ONE << np.uint64(16 * bit))
+    return counts + more
 
 
 @inline
 def update_tcp(r, side, p, from_b):
     """Sequence numbers, closing, and flag counts."""
     flags = np.int64(p.tcp_flags)
-    for bit in range(8):
-        if flags >> bit & 1 and side.flag_counts[bit] < 65535:
-            side.flag_counts[bit] += 1
+    side.flags_low = add_flags(side.flags_low, np.uint64(flags & 15))
+    side.flags_high = add_flags(side.flags_high, np.uint64(flags >> 4))
     if flags & FIN:
         r.state |= FIN_B if from_b else FIN_A
     if flags & RST:
         r.state |= RESET
     known = SEQ_B if from_b else SEQ_A
-    if p.fragment == 2:  # has no header of its own: the segment's first fragment counted as short
+    if p.fragment & 2:  # has no header of its own: the segment's first fragment counted as short
         if r.state & known:
             side.next_seq = (np.int64(side.next_seq) + np.int64(p.payload_bytes)) & _SEQ_MASK
         return
@@ -326,9 +300,7 @@ def find_tomb(tombs, h, make):
 @inline
 def remember(tombs, r):
     """Note an ended flow, so that one that goes on after it can name it as its parent."""
-    ports = (np.uint64(r.proto) << np.uint64(40)) | (np.uint64(r.ip_version) << np.uint64(32))
-    ports |= (np.uint64(r.a_port) << np.uint64(16)) | np.uint64(r.b_port)
-    h = hash_key(TOMB_SEED, r.a_hi, r.a_lo, r.b_hi, r.b_lo, ports)
+    h = hash_key(TOMB_SEED, r.a_hi, r.a_lo, r.b_hi, r.b_lo, r.ports)
     row = find_tomb(tombs, h, True)
     tombs[row, 0] = h
     orig_is_b = np.uint64(1 if r.state & ORIG_IS_B else 0)
@@ -336,19 +308,14 @@ def remember(tombs, r):
 
 
 @inline
-def begin(r, dirs, row, p, swapped, h, flow_id, parent, orig_is_b):
+def begin(r, dirs, row, p, key, flow_id, parent, orig_is_b):
     """Fill a record for a flow's first packet."""
-    if swapped:
-        r.a_hi, r.a_lo, r.b_hi, r.b_lo = p.dst_hi, p.dst_lo, p.src_hi, p.src_lo
-        r.a_port, r.b_port = p.dst_port, p.src_port
-    else:
-        r.a_hi, r.a_lo, r.b_hi, r.b_lo = p.src_hi, p.src_lo, p.dst_hi, p.dst_lo
-        r.a_port, r.b_port = p.src_port, p.dst_port
-    r.proto, r.ip_version = p.proto, p.ip_version
-    r.hash = h
+    swapped = key[SWAPPED] != np.uint64(0)
+    r.a_hi, r.a_lo, r.b_hi, r.b_lo = key[A_HI], key[A_LO], key[B_HI], key[B_LO]
+    r.ports, r.hash = key[PORTS], key[HASH]
     r.first_ns = r.last_ns = p.ts_ns
     r.flow_id, r.parent = flow_id, parent
-    r.head = r.tail = -1
+    r.tail = -1
     r.n_series = r.duplicates = 0
     r.icmp = p.icmp
     r.iat_min = r.iat_max = 0
@@ -363,15 +330,13 @@ def begin(r, dirs, row, p, swapped, h, flow_id, parent, orig_is_b):
             state |= SYN_SEEN
     r.state = state | (ORIG_IS_B if orig_is_b else 0)
     for d in range(2):
-        side = dirs[2 * row + d]
+        side = dirs[np.uint64(2 * row + d)]
         side.packets = side.bytes = side.payload_bytes = 0
         side.first_ns = side.last_ns = side.iat_min = side.iat_max = 0
-        side.bytes_sumsq = side.missing_bytes = 0
+        side.bytes_sumsq = side.missing_bytes = side.flags_low = side.flags_high = 0
         side.iat_sumsq = 0.0
         side.payload_packets = side.bytes_min = side.bytes_max = 0
         side.next_seq = side.retransmissions = side.gaps = side.digest = side.kept = 0
-        for bit in range(8):
-            side.flag_counts[bit] = 0
 
 
 @inline
@@ -387,7 +352,7 @@ def end_flow(records, dirs, row, ended, ended_dirs, state):
 def digest_of(p):
     """Return a non-zero digest of what tells one IPv4 packet from the next, else 0."""
     # Later fragments of one datagram differ in their offset alone, which the row does not hold
-    if p.ip_version != 4 or p.fragment_id == 0 or p.fragment == 2:
+    if p.ip_version != 4 or p.fragment_id == 0 or p.fragment & 2:
         return np.uint32(0)
     # Side by side, as id and checksum often differ by the same bits
     word = (np.uint64(p.seq) << np.uint64(16)) | np.uint64(p.checksum)
@@ -398,16 +363,17 @@ def digest_of(p):
 
 @inline
 def find_or_make(
-    p, h, swapped, records, dirs, slots, free_records, ended, ended_dirs, tombs, idle, active, state
+    p, key, records, dirs, slots, free_records, ended, ended_dirs, tombs, idle, active, state
 ):
     """Return the row of the packet's flow, ending an older one on the same key where it must."""
-    mask = np.int64(slots.size - 1)
-    at = np.int64(h & np.uint64(mask))
+    mask = np.uint64(slots.size - 1)
+    h = key[HASH]
+    at = h & mask
     while slots[at] != np.uint64(0):
         if tag_of(h) == tag_of(slots[at]):
             row = np.int64(slots[at] & np.uint64(0xFFFFFFFF)) - 1
-            r = records[row]
-            if same_key(r, p, swapped):
+            r = records[np.uint64(row)]
+            if same_key(r, key):
                 syn = p.proto == TCP and p.tcp_flags & (SYN | ACK) == SYN
                 closed = r.state & RESET or (r.state & FIN_A and r.state & FIN_B)
                 fresh = syn and closed
@@ -421,9 +387,9 @@ def find_or_make(
                     end_flow(records, dirs, row, ended, ended_dirs, state)
                     flow_id = state[NEXT_FLOW_ID]
                     state[NEXT_FLOW_ID] += 1
-                    begin(r, dirs, row, p, swapped, h, flow_id, parent, orig_is_b)
+                    begin(r, dirs, row, p, key, flow_id, parent, orig_is_b)
                 return row
-        at = (at + 1) & mask
+        at = (at + _ONE) & mask
     if state[N_FREE_RECORDS] > 0:
         state[N_FREE_RECORDS] -= 1
         row = np.int64(free_records[state[N_FREE_RECORDS]])
@@ -433,8 +399,8 @@ def find_or_make(
     state[N_LIVE] += 1
     slots[at] = tag_of(h) | np.uint64(row + 1)
     parent = np.int64(-1)
-    orig_is_b = swapped
-    th = hash_packet(p, TOMB_SEED)
+    orig_is_b = key[SWAPPED] != np.uint64(0)
+    th = hash_key(TOMB_SEED, key[A_HI], key[A_LO], key[B_HI], key[B_LO], key[PORTS])
     tomb = find_tomb(tombs, th, False)
     if tomb >= 0:
         parent = np.int64(tombs[tomb, 1] >> np.uint64(1))
@@ -444,17 +410,14 @@ def find_or_make(
             parent = np.int64(-1)
     flow_id = state[NEXT_FLOW_ID]
     state[NEXT_FLOW_ID] += 1
-    begin(records[row], dirs, row, p, swapped, h, flow_id, parent, orig_is_b)
+    begin(records[np.uint64(row)], dirs, row, p, key, flow_id, parent, orig_is_b)
     return row
 
 
 @inline
-def update_flow(
-    p, r, dirs, row, swapped, buf, series, following, free_chunks, arena, arena64, state
-):
+def update_flow(p, r, side, swapped, buf, kept, arena, state):
     """Add a packet to its flow."""
     direction = 1 if swapped else 0
-    side = dirs[2 * row + direction]
     p.flow_id = r.flow_id
     ts = p.ts_ns
     count = np.int64(r.n_series)  # all packets, as far as it matters here
@@ -478,10 +441,8 @@ def update_flow(
         ):
             r.state = (r.state & ~ORIG_IS_B) | SYN_SEEN | (ORIG_IS_B if swapped else 0)
         update_tcp(r, side, p, swapped)
-    if r.n_series < PACKET_LIMIT:
-        append_packet(
-            r, side, p, direction, buf, series, following, free_chunks, arena, arena64, state
-        )
+    if count < PACKET_LIMIT:
+        append_packet(r, side, p, direction, buf, kept, arena, state)
     update_side(side, p)
 
 
@@ -493,11 +454,8 @@ def update(
     dirs: NDArray[Any],
     slots: NDArray[Any],
     free_records: NDArray[Any],
-    series: NDArray[Any],
-    following: NDArray[Any],
-    free_chunks: NDArray[Any],
+    kept: NDArray[Any],
     arena: NDArray[Any],
-    arena64: NDArray[Any],
     ended: NDArray[Any],
     ended_dirs: NDArray[Any],
     tombs: NDArray[Any],
@@ -515,9 +473,9 @@ def update(
     buf : uint8, read: what their payload fields index
     records, dirs : FLOW_RECORD (m,), DIR (2 m,), read and written; room for n more records
     slots : uint64, a power of two, less than half full with n more
-    free_records, free_chunks : int32 stacks, read
-    series, following : SERIES (c * CHUNK,), int32 (c,), written; room for n more chunks
-    arena, arena64 : the same memory as uint8 and int64, written; room for n blocks
+    free_records : int32 stack, read
+    kept : KEPT, written; room for n more
+    arena : uint8, written; room for MOST_KEPT bytes of each
     ended, ended_dirs : FLOW_RECORD, DIR, written; room for n more
     tombs, fragments : uint64 (t, 2), powers of two, read and written
     counts : int64, by Reason, added to
@@ -525,43 +483,43 @@ def update(
     idle, active : int64, ns; negative = no such timeout
     """
     packets, buf, records, dirs = borrow(packets), borrow(buf), borrow(records), borrow(dirs)
-    slots, free_records, series = borrow(slots), borrow(free_records), borrow(series)
-    following, free_chunks = borrow(following), borrow(free_chunks)
-    arena, arena64, ended = borrow(arena), borrow(arena64), borrow(ended)
-    ended_dirs, tombs, fragments = borrow(ended_dirs), borrow(tombs), borrow(fragments)
-    state = borrow(state)
+    slots, free_records, kept = borrow(slots), borrow(free_records), borrow(kept)
+    arena, ended, ended_dirs = borrow(arena), borrow(ended), borrow(ended_dirs)
+    tombs, fragments, state = borrow(tombs), borrow(fragments), borrow(state)
     n = packets.size
-    hashes = np.empty(BATCH, np.uint64)
+    all_keys = np.empty((BATCH, N_KEY), np.uint64)
+    keys = borrow(all_keys)
     seed = np.uint64(state[SEED])
-    mask = np.int64(slots.size - 1)
+    mask = np.uint64(slots.size - 1)
     for first in range(0, n, BATCH):
         size = min(BATCH, n - first)
         for k in range(size):
-            p = packets[first + k]
+            p = packets[np.uint64(first + k)]
+            key = keys[np.uint64(k)]
             if p.reason == 0:
                 if p.fragment != 0:
                     adopt_fragment(p, fragments, state)
-                hashes[k] = hash_packet(p, seed)
-                prefetch(slots, np.int64(hashes[k] & np.uint64(mask)), 0)
+                note_key(p, seed, key)
+                prefetch(slots, np.int64(key[HASH] & mask), 0)
         for k in range(size):
-            if packets[first + k].reason == 0:
-                slot = slots[np.int64(hashes[k] & np.uint64(mask))]
-                if slot != np.uint64(0) and tag_of(slot) == tag_of(hashes[k]):
+            if packets[np.uint64(first + k)].reason == 0:
+                key = keys[np.uint64(k)]
+                slot = slots[key[HASH] & mask]
+                if slot != np.uint64(0) and tag_of(slot) == tag_of(key[HASH]):
                     row = np.int64(slot & np.uint64(0xFFFFFFFF)) - 1
-                    side = 2 * row + (1 if is_swapped(packets[first + k]) else 0)
+                    side = 2 * row + np.int64(key[SWAPPED])
                     for line in range(2):
                         prefetch(records, row, line)
                         prefetch(dirs, side, line)
         for k in range(size):
-            p = packets[first + k]
+            p = packets[np.uint64(first + k)]
             counts[p.reason] += 1
             if p.reason != 0:
                 continue
-            swapped = is_swapped(p)
+            key = keys[np.uint64(k)]
             row = find_or_make(
                 p,
-                hashes[k],
-                swapped,
+                key,
                 records,
                 dirs,
                 slots,
@@ -574,20 +532,53 @@ def update(
                 state,
             )
             state[NOW_NS] = max(state[NOW_NS], p.ts_ns)
-            update_flow(
-                p,
-                records[row],
-                dirs,
-                row,
-                swapped,
-                buf,
-                series,
-                following,
-                free_chunks,
-                arena,
-                arena64,
-                state,
-            )
+            swapped = key[SWAPPED] != np.uint64(0)
+            r = records[np.uint64(row)]
+            side_row = dirs[np.uint64(2 * row + np.int64(key[SWAPPED]))]
+            update_flow(p, r, side_row, swapped, buf, kept, arena, state)
+
+
+@kernel
+def compact(
+    records: NDArray[Any],
+    kept: NDArray[Any],
+    arena: NDArray[Any],
+    kept_to: NDArray[Any],
+    arena_to: NDArray[Any],
+    state: NDArray[Any],
+) -> None:
+    """Copy what live flows keep into another log; ``ended`` must be empty.
+
+    Parameters
+    ----------
+    records : FLOW_RECORD, read; ``tail`` written
+    kept, arena : KEPT, uint8, read
+    kept_to, arena_to : KEPT, uint8, written; room for what is not gone
+    state : int64 (N_STATE,)
+    """
+    kept, kept_to, arena, arena_to = borrow(kept), borrow(kept_to), borrow(arena), borrow(arena_to)
+    path = np.empty(PACKET_LIMIT, np.int64)
+    top, size = np.int64(0), np.int64(0)
+    for row in range(state[N_RECORDS]):
+        r = records[row]
+        if not r.state & LIVE:
+            continue
+        n = np.int64(r.n_series)
+        at = np.int64(r.tail)
+        for k in range(n):
+            path[n - 1 - k] = at
+            at = np.int64(kept[at].before)
+        for k in range(n):
+            kept_to[top] = kept[path[k]]
+            s = kept_to[top]
+            s.before = top - 1 if k > 0 else -1
+            copy_bytes(arena, s.start, s.kept, arena_to, size)
+            s.start = size
+            size += np.int64(s.kept)
+            top += 1
+        r.tail = top - 1
+    state[N_KEPT], state[ARENA_TOP] = top, size
+    state[GONE_KEPT] = state[GONE_BYTES] = 0
 
 
 @kernel

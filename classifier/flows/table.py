@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.errors import ClassifierError
-from classifier.tables import DIR, FLOW, FLOW_RECORD, PACKET_LIMIT, SERIES, FlowBatch
+from classifier.tables import DIR, FLOW, FLOW_RECORD, KEPT, PACKET_LIMIT, SERIES, FlowBatch
 
 __all__ = ["FlowTable"]
 
-BATCH_FLOWS = 8192
+BATCH_FLOWS = 2048
 MOST_FLOWS = 1_000_000  # live ones that room is made for at once
 MOST_PACKETS = 8192  # of a call of ``add``, before arrays must grow
 ARENA_BYTES = 2 << 30
+LEAST_GONE = 32 << 20  # bytes of ended flows in the log, before it is worth while to copy the rest
 TOMBS = 1 << 20  # ended flows that a later one can name as its parent: 16 MiB, touched as needed
 FRAGMENTS = 1 << 12
 MOST_REASONS = 32
@@ -33,8 +34,9 @@ class FlowTable:
 
     Notes
     -----
-    A live flow costs 384 bytes, 16 to 32 bytes of slot, 388 bytes for each eight of its first 32
-    packets, and the payload bytes kept of those.
+    A live flow costs 384 bytes, 16 to 32 bytes of slot, 48 bytes for each of its first 32 packets,
+    and the payload bytes kept of those. What ended flows kept is freed when it is a third of all,
+    and no batch that holds it is in use any more.
     """
 
     def __init__(
@@ -50,12 +52,8 @@ class FlowTable:
         self._active_ns = _timeout_ns("active_timeout_s", active_timeout_s)
         self._max_flows = max_flows
         self.evicted = 0
-        self.duplicates = 0
-        self.gaps = 0
-        self.missing_bytes = 0
         self.counts = np.zeros(MOST_REASONS, np.int64)
         self._state = np.zeros(k.N_STATE, np.int64)
-        self._state[k.FREE_BLOCK :] = -1
         self._state[k.NOW_NS] = np.iinfo(np.int64).min
         # Other data than the capture's author can know, so that no capture can make keys collide
         self._state[k.SEED] = int.from_bytes(os.urandom(8), "little", signed=True)
@@ -65,12 +63,9 @@ class FlowTable:
         self._dirs: NDArray[Any] = _spacious(2 * self._records.size, DIR)
         self._free_records: NDArray[Any] = _spacious(self._records.size, np.dtype(np.int32))
         self._slots: NDArray[Any] = np.zeros(4096, np.uint64)
-        chunks = most * (PACKET_LIMIT // k.CHUNK)
-        self._series: NDArray[Any] = _spacious(chunks * k.CHUNK, SERIES)
-        chunks = self._series.size // k.CHUNK
-        self._following: NDArray[Any] = _spacious(chunks, np.dtype(np.int32))
-        self._free_chunks: NDArray[Any] = _spacious(chunks, np.dtype(np.int32))
-        self._arena: NDArray[Any] = _spacious(ARENA_BYTES, np.dtype(np.uint8))
+        self._kept: NDArray[Any]
+        self._arena: NDArray[Any]
+        self._new_log(self._records.size * PACKET_LIMIT, ARENA_BYTES)
         self._ended: NDArray[Any] = np.zeros(1024, FLOW_RECORD)
         self._ended_dirs: NDArray[Any] = np.zeros(2048, DIR)
         self._tombs = np.zeros((k.TOMB_WAYS, 2), np.uint64)  # grows when flows are first swept
@@ -94,6 +89,27 @@ class FlowTable:
         return int(self._state[k.NEXT_FLOW_ID])
 
     @property
+    def duplicates(self) -> int:
+        """Packets of ended flows that were captured twice."""
+        from classifier.flows import _kernels as k
+
+        return int(self._state[k.DUPLICATES])
+
+    @property
+    def gaps(self) -> int:
+        """Holes in the TCP streams of ended flows."""
+        from classifier.flows import _kernels as k
+
+        return int(self._state[k.GAPS])
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes in those holes."""
+        from classifier.flows import _kernels as k
+
+        return int(self._state[k.MISSING_BYTES])
+
+    @property
     def fragments(self) -> int:
         """IP fragments seen."""
         from classifier.flows import _kernels as k
@@ -107,6 +123,13 @@ class FlowTable:
 
         return int(self._state[k.LATER_FRAGMENTS_ALONE])
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of first packets and their payload that are held, those of ended flows included."""
+        from classifier.flows import _kernels as k
+
+        return int(self._state[k.N_KEPT]) * KEPT.itemsize + int(self._state[k.ARENA_TOP])
+
     def add(self, packets: NDArray[np.void], buffer: NDArray[np.uint8]) -> Iterator[FlowBatch]:
         """Add packets; yield flows that ended, when enough have.
 
@@ -119,7 +142,7 @@ class FlowTable:
         """
         from classifier.flows import _kernels as k
 
-        self._reserve(packets.size, buffer.size)
+        self._reserve(packets.size)
         k.update(
             packets,
             buffer,
@@ -127,11 +150,8 @@ class FlowTable:
             self._dirs,
             self._slots,
             self._free_records,
-            self._series,
-            self._following,
-            self._free_chunks,
+            self._kept,
             self._arena,
-            self._arena.view(np.int64),
             self._ended,
             self._ended_dirs,
             self._tombs,
@@ -159,9 +179,10 @@ class FlowTable:
         self._records["state"][: self._state[k.N_RECORDS]] = 0
         self._state[[k.N_LIVE, k.N_RECORDS, k.N_FREE_RECORDS]] = 0
         self._slots[:] = 0
+        self._compact()
 
-    def _reserve(self, n: int, n_bytes: int) -> None:
-        """Make room for what ``n`` packets out of ``n_bytes`` may add."""
+    def _reserve(self, n: int) -> None:
+        """Make room for what ``n`` packets may add."""
         from classifier.flows import _kernels as k
 
         state = self._state
@@ -176,21 +197,38 @@ class FlowTable:
             while 2 * (int(state[k.N_LIVE]) + n) > size:
                 size *= 2
             self._rebuild(size)
-        needed = int(state[k.N_CHUNKS]) + n
-        if needed > self._following.size:
-            size = max(needed, self._following.size * 3 // 2)
-            self._series = _grow(self._series, size * k.CHUNK)
-            self._following = _grow(self._following, size)
-            self._free_chunks = _grow(self._free_chunks, size)
-        # A block is less than twice what it holds, or the smallest
-        needed = int(state[k.ARENA_TOP]) + 2 * n_bytes + n * k.CLASS_BYTES[0]
-        if needed > self._arena.size:
-            size = max(needed, self._arena.size * 3 // 2)
-            self._arena = _grow(self._arena, (size + 7) // 8 * 8)
+        needed = int(state[k.N_KEPT]) + n
+        if needed > self._kept.size:
+            self._kept = _grow(self._kept, max(needed, self._kept.size * 3 // 2))
+        self._reserve_bytes(n * k.MOST_KEPT)
         needed = int(state[k.N_ENDED]) + n
         if needed > self._ended.size:
             self._ended = _grow(self._ended, needed + BATCH_FLOWS)
             self._ended_dirs = _grow(self._ended_dirs, 2 * (needed + BATCH_FLOWS))
+
+    def _reserve_bytes(self, n: int) -> None:
+        from classifier.flows import _kernels as k
+
+        needed = int(self._state[k.ARENA_TOP]) + n
+        if needed > self._arena.size:
+            self._arena = _grow(self._arena, max(needed, self._arena.size * 3 // 2))
+
+    def _new_log(self, n_kept: int, n_bytes: int) -> None:
+        self._kept = _spacious(n_kept, KEPT)
+        self._arena = _spacious(n_bytes, np.dtype(np.uint8))
+
+    def _compact(self) -> None:
+        """Leave what ended flows kept behind, if it is much."""
+        from classifier.flows import _kernels as k
+
+        state = self._state
+        gone = int(state[k.GONE_KEPT]) * KEPT.itemsize + int(state[k.GONE_BYTES])
+        if gone < LEAST_GONE or 3 * gone < self.kept_bytes:
+            return
+        # Always other arrays, as batches that were handed out point into the old ones
+        kept, arena = self._kept, self._arena
+        self._new_log(kept.size, arena.size)
+        k.compact(self._records, kept, arena, self._kept, self._arena, state)
 
     def _rebuild(self, size: int) -> None:
         from classifier.flows import _kernels as k
@@ -251,35 +289,23 @@ class FlowTable:
             rows = np.arange(first, min(first + BATCH_FLOWS, n))
             yield self._gather(self._ended, self._ended_dirs, rows)
         self._state[k.N_ENDED] = 0
+        self._compact()
 
     def _gather(
         self, records: NDArray[np.void], dirs: NDArray[np.void], rows: NDArray[np.int64]
     ) -> FlowBatch:
         from classifier.flows import _gather_kernels as g
+        from classifier.flows import _kernels as k
 
-        n_packets, n_bytes = g.count(records, rows, self._series, self._following)
-        flows = np.zeros(rows.size, FLOW)
-        packets = np.empty(n_packets, SERIES)
-        payload = np.empty(n_bytes, np.uint8)
-        used = g.gather(
-            records,
-            dirs,
-            rows,
-            self._series,
-            self._following,
-            self._free_chunks,
-            self._arena,
-            self._arena.view(np.int64),
-            self._state,
-            flows,
-            packets,
-            payload,
+        # Room for the heads of streams; all that their flows kept is the most
+        self._reserve_bytes(
+            int(dirs["kept"][2 * rows].sum(dtype=np.int64))
+            + int(dirs["kept"][2 * rows + 1].sum(dtype=np.int64))
         )
-        self.duplicates += int(flows["duplicates"].sum(dtype=np.int64))
-        for side in ("orig", "resp"):
-            self.gaps += int(flows[f"{side}_gaps"].sum(dtype=np.int64))
-            self.missing_bytes += int(flows[f"{side}_missing_bytes"].sum(dtype=np.uint64))
-        return FlowBatch(flows, packets, payload[:used])
+        flows = np.empty(rows.size, FLOW)
+        packets = np.empty(int(records["n_series"][rows].sum(dtype=np.int64)), SERIES)
+        g.gather(records, dirs, rows, self._kept, self._arena, self._state, flows, packets)
+        return FlowBatch(flows, packets, self._arena[: self._state[k.ARENA_TOP]])
 
 
 def _timeout_ns(name: str, seconds: float | None) -> int:

@@ -30,7 +30,7 @@ from classifier.registry._fields import (
     parse_status,
     parse_time,
 )
-from classifier.registry._text_kernels import read_prefixes, scan
+from classifier.registry._text_kernels import read_prefixes
 
 __all__ = ["FIELD_LIMIT", "PROBLEM_LIMIT", "Raw", "Registrations", "binary_column", "parse"]
 
@@ -181,7 +181,14 @@ def _collect(raw: Raw, bad: NDArray[np.int64], skip: bool) -> tuple[RegistryErro
 def _check_bytes(column: pa.BinaryArray, bad: NDArray[np.bool_]) -> None:
     """Mark fields that are too long, hold control characters or are no UTF-8."""
     data, offsets = _bytes_of(column)
-    if not scan(data, offsets, FIELD_LIMIT, bad):
+    bad |= np.diff(offsets) > FIELD_LIMIT
+    control = (data < 0x20) | (data == 0x7F)  # C0 and DEL
+    high = data >= 0x80
+    if data.size and high.any():
+        control[:-1] |= (data[:-1] == 0xC2) & (data[1:] >= 0x80) & (data[1:] < 0xA0)  # C1
+    places = np.flatnonzero(control)
+    bad[np.searchsorted(offsets, places[places < offsets[-1]], "right") - 1] = True
+    if not high.any():
         return
     try:
         column.cast(pa.string())

@@ -1,4 +1,4 @@
-"""Kernels over the bytes of a register: CSV fields, forbidden bytes, prefixes.
+"""Kernels over the bytes of a register: CSV fields and prefixes.
 
 A prefix in its usual spelling is read here; everything else is left to ``_fields.parse_prefix``,
 which also knows what to say about it. The two agree wherever this one gives an answer.
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from classifier._jit import inline, kernel
 
-__all__ = ["TOO_FEW", "TOO_MANY", "UNCLOSED", "gather", "read_prefixes", "scan", "split_rows"]
+__all__ = ["TOO_FEW", "TOO_MANY", "UNCLOSED", "read_prefixes", "split_rows"]
 
 _LF, _CR, _COMMA, _QUOTE = 10, 13, 44, 34
 _DOT, _SLASH, _COLON, _ZERO = 46, 47, 58, 48
@@ -127,57 +127,6 @@ def split_rows(
             i += 2 if data[i] == _CR and i + 1 < n and data[i + 1] == _LF else 1
             line += 1
     return rows, bad
-
-
-@kernel
-def gather(
-    source: NDArray[np.uint8],
-    starts: NDArray[np.int32],
-    stops: NDArray[np.int32],
-    offsets: NDArray[np.int32],
-    out: NDArray[np.uint8],
-) -> None:
-    """Copy one column's fields together.
-
-    ``source`` uint8 (any,) and ``starts``, ``stops`` int32 (rows,), a column of the table that
-    `split_rows` wrote, are read; ``offsets`` int32 (rows + 1,) and ``out`` uint8 (sum of the
-    sizes,) are written.
-    """
-    w = 0
-    offsets[0] = 0
-    for row in range(starts.size):
-        for i in range(starts[row], stops[row]):
-            out[w] = source[i]
-            w += 1
-        offsets[row + 1] = w
-
-
-@kernel
-def scan(
-    data: NDArray[np.uint8], offsets: NDArray[np.int32], limit: int, bad: NDArray[np.bool_]
-) -> bool:
-    """Mark fields with control characters or more than ``limit`` bytes.
-
-    ``data`` uint8 and ``offsets`` int32 (rows + 1,) are read, checked by the caller; ``bad`` bool
-    (rows,) is updated. C0, DEL and (in UTF-8) C1 are control characters. Returns whether any byte
-    is outside ASCII.
-    """
-    high = False
-    for row in range(bad.size):
-        start = offsets[row]
-        stop = offsets[row + 1]
-        wrong = stop - start > limit
-        for i in range(start, stop):
-            c = data[i]
-            if c < 0x20 or c == 0x7F:
-                wrong = True
-            elif c >= 0x80:
-                high = True
-                if c == 0xC2 and i + 1 < stop and data[i + 1] < 0xA0:
-                    wrong = True
-        if wrong:
-            bad[row] = True
-    return high
 
 
 @inline

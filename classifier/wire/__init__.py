@@ -1,6 +1,7 @@
 """Bytes -> packet table: containers, links, IP, transport. The only room that opens captures."""
 
 from classifier.wire.capture import Capture, Source, open_capture, order_captures
+from classifier.wire.fragments import Reassembly
 from classifier.wire.reasons import REASONS, Reason
 
-__all__ = ["REASONS", "Capture", "Reason", "Source", "open_capture", "order_captures"]
+__all__ = ["REASONS", "Capture", "Reason", "Reassembly", "Source", "open_capture", "order_captures"]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier._jit import borrow, inline, kernel
-from classifier.wire._packet_kernels import clear, dissect
+from classifier.wire._packet_kernels import be32, byte, clear, dissect
 
 # Rows of ``state``
 (
@@ -59,14 +59,17 @@ FAR_SECONDS = 1 << 61  # two of these can be added
 
 @inline
 def u16(buf, i, swapped):
-    low, high = np.int64(buf[i]), np.int64(buf[i + 1])
+    low, high = byte(buf, i), byte(buf, i + 1)
     return (low << 8) | high if swapped else (high << 8) | low
 
 
 @inline
 def u32(buf, i, swapped):
-    a, b = u16(buf, i, swapped), u16(buf, i + 2, swapped)
-    return (a << 16) | b if swapped else (b << 16) | a
+    if swapped:
+        return be32(buf, i)
+    return (
+        byte(buf, i) | (byte(buf, i + 1) << 8) | (byte(buf, i + 2) << 16) | (byte(buf, i + 3) << 24)
+    )
 
 
 @inline
@@ -170,10 +173,11 @@ def walk_pcap(
         if state[NANOSECONDS] == 0:
             part *= 1000
         state[FRAME] += 1
-        packets[n].frame = state[FRAME]
-        packets[n].ts_ns = nanoseconds(seconds, part, state)
-        packets[n].capture = state[CAPTURE]
-        packets[n].flow_id = -1
+        p = packets[np.uint64(n)]
+        p.frame = state[FRAME]
+        p.ts_ns = nanoseconds(seconds, part, state)
+        p.capture = state[CAPTURE]
+        p.flow_id = -1
         wire = u32(buf, at + 12, swapped)
         dissect(
             buf, start, start + captured, wire, state[LINK], state[DECAPSULATE] != 0, packets, n
@@ -202,7 +206,7 @@ def read_interface(buf, at, length, state, interfaces):
         if code == OPT_END or option + 4 + size > end:
             break
         if code == OPT_TSRESOL and size >= 1:
-            row[IF_RESOLUTION] = buf[option + 4]
+            row[IF_RESOLUTION] = byte(buf, option + 4)
         elif code == OPT_TSOFFSET and size >= 8:
             first, second = u32(buf, option + 4, swapped), u32(buf, option + 8, swapped)
             high, low = (first, second) if swapped else (second, first)
@@ -214,7 +218,7 @@ def read_interface(buf, at, length, state, interfaces):
 def read_block(buf, at, length, kind, state, interfaces, packets, n):
     """Read an enhanced, simple or obsolete packet block into row ``n``."""
     swapped = state[SWAPPED] != 0
-    p = packets[n]
+    p = packets[np.uint64(n)]
     state[FRAME] += 1
     p.frame = state[FRAME]
     p.capture = state[CAPTURE]

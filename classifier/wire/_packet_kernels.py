@@ -53,17 +53,20 @@ _NONE = np.uint64(NO_WRAPPING)
 
 
 @inline
+def byte(buf, i):
+    """Read one byte. Indexes are unsigned, as a signed one is first looked at for its sign."""
+    return np.int64(buf[np.uint64(i)])
+
+
+@inline
 def be16(buf, i):
-    return (np.int64(buf[i]) << 8) | np.int64(buf[i + 1])
+    return (byte(buf, i) << 8) | byte(buf, i + 1)
 
 
 @inline
 def be32(buf, i):
     return (
-        (np.int64(buf[i]) << 24)
-        | (np.int64(buf[i + 1]) << 16)
-        | (np.int64(buf[i + 2]) << 8)
-        | np.int64(buf[i + 3])
+        (byte(buf, i) << 24) | (byte(buf, i + 1) << 16) | (byte(buf, i + 2) << 8) | byte(buf, i + 3)
     )
 
 
@@ -98,11 +101,13 @@ def after_ppp(buf, at, stop):
     """Read a PPP protocol field, RFC 1661 section 2: (IP version or -reason, offset after it)."""
     if at + 2 > stop:
         return -CUT_LINK, at
-    if buf[at] == 0xFF and buf[at + 1] == 0x03:  # address and control, RFC 1662 section 3.1
+    if (
+        byte(buf, at) == 0xFF and byte(buf, at + 1) == 0x03
+    ):  # address and control, RFC 1662 section 3.1
         at += 2
     if at + 2 > stop:
         return -CUT_LINK, at
-    protocol = np.int64(buf[at])
+    protocol = byte(buf, at)
     if protocol & 1:  # compressed to one byte
         at += 1
     else:
@@ -133,9 +138,14 @@ def after_ethertype(buf, at, stop, ethertype, wrapping):
         at += 4
     if ethertype < ET_LEAST:
         # SNAP, IEEE 802: AA AA 03, OUI 00 00 00, EtherType
-        if at + 8 > stop or buf[at] != 0xAA or buf[at + 1] != 0xAA or buf[at + 2] != 3:
+        if (
+            at + 8 > stop
+            or byte(buf, at) != 0xAA
+            or byte(buf, at + 1) != 0xAA
+            or byte(buf, at + 2) != 3
+        ):
             return -LLC, at, wrapping
-        if buf[at + 3] != 0 or buf[at + 4] != 0 or buf[at + 5] != 0:
+        if byte(buf, at + 3) != 0 or byte(buf, at + 4) != 0 or byte(buf, at + 5) != 0:
             return -LLC, at, wrapping
         ethertype = be16(buf, at + 6)
         at += 8
@@ -150,11 +160,11 @@ def after_ethertype(buf, at, stop, ethertype, wrapping):
             if at + 4 > stop:
                 return -CUT_LINK, at, wrapping
             at += 4
-            if buf[at - 2] & 1:
+            if byte(buf, at - 2) & 1:
                 break
         if at >= stop:
             return -CUT_LINK, at, wrapping
-        version = np.int64(buf[at]) >> 4
+        version = byte(buf, at) >> 4
         return version if version == 4 or version == 6 else -MPLS, at, wrapping
     if ethertype == ET_PPPOE:
         version, at = after_ppp(buf, at + 6, stop)  # RFC 2516 section 4: six bytes of header
@@ -174,8 +184,8 @@ def find_ip(buf, start, stop, link, wrapping):
     if link == PPI:  # version, flags, header length and inner link type, both little-endian
         if start + 8 > stop:
             return -CUT_LINK, start, wrapping
-        link = np.int64(buf[start + 4]) | np.int64(buf[start + 5]) << 8
-        start += np.int64(buf[start + 2]) | np.int64(buf[start + 3]) << 8
+        link = byte(buf, start + 4) | byte(buf, start + 5) << 8
+        start += byte(buf, start + 2) | byte(buf, start + 3) << 8
     if link == ETHERNET:
         if start + 14 > stop:
             return -CUT_LINK, start, wrapping
@@ -183,7 +193,7 @@ def find_ip(buf, start, stop, link, wrapping):
     if link == RAW or link == RAW_BSD or link == RAW_OPENBSD or link == IPV4 or link == IPV6:
         if start >= stop:
             return -CUT_NETWORK, start, wrapping
-        version = np.int64(buf[start]) >> 4
+        version = byte(buf, start) >> 4
         return version if version == 4 or version == 6 else -BAD_VERSION, start, wrapping
     if link == LINUX_SLL or link == LINUX_SLL2:
         size = 16 if link == LINUX_SLL else 20
@@ -218,6 +228,15 @@ def find_ip(buf, start, stop, link, wrapping):
 
 
 @inline
+def piece(start, size, at, more):
+    """Pack where a fragment's bytes begin, how many there are, where they belong, if more follow.
+
+    16 bits of size, 13 of offset in units of 8 bytes, 1 of *more*; the rest is the start.
+    """
+    return start << 30 | min(size, 0xFFFF) << 14 | at << 1 | more
+
+
+@inline
 def read_transport(buf, at, stop, wire_stop, p):
     """Read the transport header at ``at`` into the row; return 0 or the reason."""
     proto = p.proto
@@ -236,9 +255,9 @@ def read_transport(buf, at, stop, wire_stop, p):
             header = 20
             if stop - at >= 14:
                 p.seq = be32(buf, at + 4)
-                p.tcp_flags = buf[at + 13]
-                if (np.int64(buf[at + 12]) >> 4) > 5:
-                    header = (np.int64(buf[at + 12]) >> 4) * 4
+                p.tcp_flags = byte(buf, at + 13)
+                if (byte(buf, at + 12) >> 4) > 5:
+                    header = (byte(buf, at + 12) >> 4) * 4
             if stop - at >= 18:
                 p.checksum = be16(buf, at + 16)
         elif proto == P_UDP or proto == P_UDPLITE:
@@ -267,9 +286,9 @@ def read_ipv4(buf, at, stop, wire_stop, p):
     """Read an IPv4 header (RFC 791) and what follows into the row; return 0 or the reason."""
     if stop - at < 20:
         return CUT_NETWORK if wire_stop - at >= 20 else BAD_HEADER
-    if buf[at] >> 4 != 4:
+    if byte(buf, at) >> 4 != 4:
         return BAD_VERSION
-    header = (np.int64(buf[at]) & 15) * 4
+    header = (byte(buf, at) & 15) * 4
     total = be16(buf, at + 2)
     if total == 0:  # segmentation offload: the capture point saw it before the length was set
         total = wire_stop - at
@@ -278,7 +297,7 @@ def read_ipv4(buf, at, stop, wire_stop, p):
     p.ip_version = 4
     p.ip_bytes = total
     p.fragment_id = be16(buf, at + 4)
-    p.proto = buf[at + 9]
+    p.proto = byte(buf, at + 9)
     p.src_hi, p.src_lo = 0, be32(buf, at + 12)
     p.dst_hi, p.dst_lo = 0, be32(buf, at + 16)
     fragment = be16(buf, at + 6)
@@ -291,21 +310,25 @@ def read_ipv4(buf, at, stop, wire_stop, p):
         p.fragment = 2
         p.payload_start, p.payload_stop = at + header, stop
         p.payload_bytes = total - header
+        p.flow_id = piece(at + header, total - header, fragment & 0x1FFF, fragment >> 13 & 1)
         return 0
     if fragment & 0x2000:
         p.fragment = 1
-    return read_transport(buf, at + header, stop, wire_stop, p)
+    reason = read_transport(buf, at + header, stop, wire_stop, p)
+    if fragment & 0x2000 and reason == 0:
+        p.flow_id = piece(at + header, total - header, np.int64(0), np.int64(1))
+    return reason
 
 
 @inline
 def jumbo_length(buf, at, stop):
     """Return the jumbo payload option of a hop-by-hop header (RFC 2675 section 2), or 0."""
-    end = min(at + (np.int64(buf[at + 1]) + 1) * 8, stop)
+    end = min(at + (byte(buf, at + 1) + 1) * 8, stop)
     at += 2
     while at + 6 <= end:
-        if buf[at] == 0xC2 and buf[at + 1] == 4:
+        if byte(buf, at) == 0xC2 and byte(buf, at + 1) == 4:
             return be32(buf, at + 2)
-        at += 1 if buf[at] == 0 else 2 + np.int64(buf[at + 1])
+        at += 1 if byte(buf, at) == 0 else 2 + byte(buf, at + 1)
     return 0
 
 
@@ -314,10 +337,10 @@ def read_ipv6(buf, at, stop, wire_stop, p):
     """Read IPv6 (RFC 8200) with extension headers into the row; return 0 or the reason."""
     if stop - at < 40:
         return CUT_NETWORK if wire_stop - at >= 40 else BAD_HEADER
-    if buf[at] >> 4 != 6:
+    if byte(buf, at) >> 4 != 6:
         return BAD_VERSION
     total = 40 + be16(buf, at + 4)
-    following = np.int64(buf[at + 6])
+    following = byte(buf, at + 6)
     if total == 40 and following != P_NONE:
         jumbo = jumbo_length(buf, at + 40, stop) if following == 0 and stop - at >= 48 else 0
         total = min(40 + jumbo, MOST_IP_BYTES) if jumbo > 0 else max(wire_stop - at, 40)
@@ -329,6 +352,7 @@ def read_ipv6(buf, at, stop, wire_stop, p):
     stop = min(stop, wire_stop)
     p.truncated = 1 if stop < wire_stop else 0
     at += 40
+    fragmented = offset = np.int64(0)  # where the fragment's own bytes begin, and its offset field
     for _ in range(MOST_EXTENSIONS):
         is_fragment = following == 44
         # hop-by-hop, routing, destination options, mobility, HIP, Shim6
@@ -344,10 +368,10 @@ def read_ipv6(buf, at, stop, wire_stop, p):
             break
         if at + 8 > stop:
             return CUT_NETWORK if at + 8 <= wire_stop else BAD_EXTENSION
-        size = 8 if is_fragment else (np.int64(buf[at + 1]) + 1) * 8
+        size = 8 if is_fragment else (byte(buf, at + 1) + 1) * 8
         if at + size > wire_stop:
             return BAD_EXTENSION
-        following = np.int64(buf[at])
+        following = byte(buf, at)
         if is_fragment:
             p.fragment_id = be32(buf, at + 4)
             offset = be16(buf, at + 2)
@@ -355,13 +379,19 @@ def read_ipv6(buf, at, stop, wire_stop, p):
         at += size
         if at > stop:
             return CUT_NETWORK
-        if is_fragment and p.fragment == 2:
-            break
+        if is_fragment:
+            fragmented = at
+            if p.fragment == 2:
+                break
     p.proto = following
     if p.fragment == 2:
         p.payload_start, p.payload_stop, p.payload_bytes = at, stop, wire_stop - at
+        p.flow_id = piece(at, wire_stop - at, offset >> 3, offset & 1)
         return 0
-    return read_transport(buf, at, stop, wire_stop, p)
+    reason = read_transport(buf, at, stop, wire_stop, p)
+    if p.fragment == 1 and reason == 0:
+        p.flow_id = piece(fragmented, wire_stop - fragmented, np.int64(0), np.int64(1))
+    return reason
 
 
 @inline
@@ -401,7 +431,7 @@ def find_inner(buf, p, wrapping):
         return 6, at, push_encapsulation(wrapping, E_6IN4)
     ethernet = False
     code = 0
-    if p.proto == P_ETHERIP and at + 2 <= stop and buf[at] >> 4 == 3:  # RFC 3378
+    if p.proto == P_ETHERIP and at + 2 <= stop and byte(buf, at) >> 4 == 3:  # RFC 3378
         at, code, ethernet = at + 2, E_ETHERIP, True
     elif p.proto == P_GRE:
         ethertype, at, code = after_gre(buf, at, stop)
@@ -417,41 +447,43 @@ def find_inner(buf, p, wrapping):
             )
             return max(version, 0), at, wrapping
     elif p.proto == P_UDP and at + 8 <= stop:
-        if p.dst_port == 4789 and buf[at] == 0x08:  # VXLAN, RFC 7348 section 5
+        if p.dst_port == 4789 and byte(buf, at) == 0x08:  # VXLAN, RFC 7348 section 5
             at, code, ethernet = at + 8, E_VXLAN, True
-        elif p.dst_port == 6081 and buf[at] >> 6 == 0:  # GENEVE, RFC 8926 section 3.4
+        elif p.dst_port == 6081 and byte(buf, at) >> 6 == 0:  # GENEVE, RFC 8926 section 3.4
             ethertype = be16(buf, at + 2)
-            at, code = at + 8 + (np.int64(buf[at]) & 63) * 4, E_GENEVE
+            at, code = at + 8 + (byte(buf, at) & 63) * 4, E_GENEVE
             ethernet = ethertype == ET_TEB
             if not ethernet:
                 version, at, wrapping = after_ethertype(
                     buf, at, stop, ethertype, push_encapsulation(wrapping, code)
                 )
                 return max(version, 0), at, wrapping
-        elif (p.dst_port == 2152 or p.src_port == 2152) and buf[at + 1] == 0xFF:
-            flags = buf[at]  # GTP-U, 3GPP TS 29.281 section 5.1
+        elif (p.dst_port == 2152 or p.src_port == 2152) and byte(buf, at + 1) == 0xFF:
+            flags = byte(buf, at)  # GTP-U, 3GPP TS 29.281 section 5.1
             if flags >> 4 == 3:
                 at += 8
                 if flags & 7:
                     at += 4
-                    while at - 1 < stop and flags & 4 and buf[at - 1] != 0:  # extension headers
-                        if at >= stop or buf[at] == 0:
+                    while (
+                        at - 1 < stop and flags & 4 and byte(buf, at - 1) != 0
+                    ):  # extension headers
+                        if at >= stop or byte(buf, at) == 0:
                             return 0, at, wrapping
-                        at += np.int64(buf[at]) * 4
+                        at += byte(buf, at) * 4
                 if at < stop:
-                    version = np.int64(buf[at]) >> 4
+                    version = byte(buf, at) >> 4
                     if version == 4 or version == 6:
                         return version, at, push_encapsulation(wrapping, E_GTPU)
             return 0, at, wrapping
         elif p.dst_port == 3544 or p.src_port == 3544:  # Teredo, RFC 4380 section 5.1.1
-            if buf[at] == 0 and buf[at + 1] == 1 and at + 4 <= stop:
-                at += 13 + np.int64(buf[at + 2]) + np.int64(buf[at + 3])
-            if at + 8 <= stop and buf[at] == 0 and buf[at + 1] == 0:
+            if byte(buf, at) == 0 and byte(buf, at + 1) == 1 and at + 4 <= stop:
+                at += 13 + byte(buf, at + 2) + byte(buf, at + 3)
+            if at + 8 <= stop and byte(buf, at) == 0 and byte(buf, at + 1) == 0:
                 at += 8
-            if at < stop and buf[at] >> 4 == 6:
+            if at < stop and byte(buf, at) >> 4 == 6:
                 return 6, at, push_encapsulation(wrapping, E_TEREDO)
             return 0, at, wrapping
-        elif p.dst_port == 1701 and buf[at] & 0x80 == 0 and buf[at + 1] & 15 == 2:
+        elif p.dst_port == 1701 and byte(buf, at) & 0x80 == 0 and byte(buf, at + 1) & 15 == 2:
             flags = be16(buf, at)  # L2TP data message, RFC 2661 section 3.1
             at += 6 + (2 if flags & 0x4000 else 0) + (4 if flags & 0x0800 else 0)
             if flags & 0x0200:
@@ -479,22 +511,9 @@ def clear(p):
 
 
 @inline
-def dissect(buf, start, stop, wire_bytes, link, decapsulate, packets, row):
-    """Read one captured packet into ``packets[row]``; ``packets[-1]`` is scratch."""
-    p = packets[row]
-    clear(p)
-    version, at, wrapping = find_ip(buf, start, stop, link, _NONE)
-    p.wrapping = wrapping
-    if version < 0:
-        p.reason = -version
-        return
-    wire_stop = start + max(wire_bytes, stop - start)
-    if version == 4:
-        p.reason = read_ipv4(buf, at, stop, wire_stop, p)
-    else:
-        p.reason = read_ipv6(buf, at, stop, wire_stop, p)
-    if not decapsulate or p.reason != 0:
-        return
+def open_layers(buf, packets, row):
+    """Replace ``packets[row]`` by what it carries; ``packets[-1]`` is scratch."""
+    p = packets[np.uint64(row)]
     for _ in range(MOST_LAYERS):
         version, at, wrapping = find_inner(buf, p, p.wrapping)
         if version == 0:
@@ -511,3 +530,22 @@ def dissect(buf, start, stop, wire_bytes, link, decapsulate, packets, row):
             packets[row] = packets[packets.size - 1]
             return
         p.wrapping = wrapping
+
+
+@inline
+def dissect(buf, start, stop, wire_bytes, link, decapsulate, packets, row):
+    """Read one captured packet into ``packets[row]``; ``packets[-1]`` is scratch."""
+    p = packets[np.uint64(row)]
+    clear(p)
+    version, at, wrapping = find_ip(buf, start, stop, link, _NONE)
+    p.wrapping = wrapping
+    if version < 0:
+        p.reason = -version
+        return
+    wire_stop = start + max(wire_bytes, stop - start)
+    if version == 4:
+        p.reason = read_ipv4(buf, at, stop, wire_stop, p)
+    else:
+        p.reason = read_ipv6(buf, at, stop, wire_stop, p)
+    if decapsulate and p.reason == 0:
+        open_layers(buf, packets, row)

@@ -1,7 +1,7 @@
 """Opens captures and hands out their packets, a buffer at a time.
 
 How this works: a source (path, bytes, file object, ``-``) becomes a byte stream, unpacked where its
-first bytes say that it is compressed. The stream fills a 512 KiB buffer with ``readinto`` (faster
+first bytes say that it is compressed. The stream fills a 1 MiB buffer with ``readinto`` (faster
 than a memory map for a serial walk, works for pipes and cannot die of a file that shrinks); a
 kernel turns whole records into rows of the packet table; the rest moves to the front.
 """
@@ -14,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier._jit import spend
 from classifier.errors import CaptureError, CaptureFormatError, CaptureTruncatedError
 from classifier.tables import PACKET
 from classifier.wire.streams import Stream, open_stream
@@ -22,7 +23,7 @@ __all__ = ["Capture", "Source", "open_capture", "order_captures"]
 
 Source = str | Path | bytes | bytearray | memoryview | BinaryIO
 
-BUFFER_BYTES = 512 * 1024
+BUFFER_BYTES = 1024 * 1024
 ROWS = 4096
 MOST_INTERFACES = 1 << 16  # of a section; more is a file that only wants memory
 
@@ -53,7 +54,12 @@ _MAGICS = {
     0x4D3CB2A1: (1, 16, 1),
     0xA1B2CD34: (0, 24, 0),  # Kuznetzov's variant, with interface and protocol in each record
     0x34CDB2A1: (1, 24, 0),
+    0x1C0001AC: (0, 16, 0),  # IXIA, by hardware and by software
+    0xAC01001C: (1, 16, 0),
+    0x1C0001AB: (0, 16, 0),
+    0xAB01001C: (1, 16, 0),
 }
+_IXIA = (0x1C0001AC, 0xAC01001C, 0x1C0001AB, 0xAB01001C)
 _PCAPNG = 0x0A0D0D0A
 
 DAMAGES = (
@@ -134,10 +140,11 @@ class Capture:
         from classifier.wire import _container_kernels as k
 
         swapped, record_header, nano = _MAGICS[magic]
-        if head.size < 24:
+        size = 28 if magic in _IXIA else 24  # IXIA's ends with the bytes of all records
+        if head.size < size:
             self.stream.close()
             raise CaptureFormatError(
-                f"the file header ends after {head.size} of 24 bytes",
+                f"the file header ends after {head.size} of {size} bytes",
                 path=self.path,
                 offset=int(head.size),
                 remedy="capture again",
@@ -150,7 +157,7 @@ class Capture:
             raise unsupported_link(self.path, 20, link)
         self._state[k.SWAPPED], self._state[k.RECORD_HEADER] = swapped, record_header
         self._state[k.NANOSECONDS], self._state[k.LINK] = nano, link
-        self._state[k.POSITION] = 24
+        self._state[k.POSITION] = size
 
     def _fill(self) -> bool:
         """Read until the buffer is full or the stream ends; return whether anything came."""
@@ -183,6 +190,7 @@ class Capture:
             while True:
                 n = walk(self._buffer, self._filled, state, self._interfaces, rows)
                 if n:
+                    spend(n)
                     self.packets_read += n
                     if not self._readable:
                         self._readable = bool((rows["reason"][:n] != k.UNSUPPORTED_LINK).any())

@@ -2,7 +2,7 @@
 
 Compression is told by content, never by suffix. What a compressed file can expand to is bounded:
 beyond 256 MiB, no more than 1,200 times its size (DEFLATE ends at 1,032), so that a small file
-cannot keep a machine busy for hours.
+cannot keep a machine busy for hours. So is the memory that unpacking takes.
 """
 
 import bz2
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from classifier.errors import CaptureError, CaptureFormatError
+from classifier.wire.unpackers import XzReader, ZstdFrames
 
 __all__ = ["Stream", "open_stream"]
 
@@ -34,6 +35,7 @@ class _Counted(io.RawIOBase):
         self.close_raw = close_raw
         self.count = 0
         self.ahead = b""
+        self.frames: ZstdFrames | None = None
 
     def readable(self) -> bool:
         return True
@@ -59,6 +61,8 @@ class _Counted(io.RawIOBase):
             got = len(chunk)
             view[:got] = chunk
         self.count += got
+        if self.frames is not None:
+            self.frames.feed(view[:got])
         return got
 
     def close(self) -> None:
@@ -105,17 +109,23 @@ class Stream:
             ) from error
 
     def _open_packed(self, magic: bytes) -> None:
-        errors: tuple[type[Exception], ...] = (EOFError, OSError, ValueError)
+        errors: tuple[type[Exception], ...] = (
+            EOFError,
+            OSError,
+            ValueError,
+            MemoryError,
+        )
         packed: Any = self._counted
         if magic.startswith(_GZIP):
             self._source, self._errors = gzip.GzipFile(fileobj=packed), (*errors, zlib.error)
         elif magic.startswith(_XZ):
-            self._source, self._errors = lzma.LZMAFile(packed), (*errors, lzma.LZMAError)
+            self._source, self._errors = XzReader(packed), (*errors, lzma.LZMAError)
         elif magic.startswith(_BZIP2):
             self._source, self._errors = bz2.BZ2File(packed), errors
         elif magic.startswith(_ZSTD):
             import zstandard
 
+            self._counted.frames = ZstdFrames()
             reader = zstandard.ZstdDecompressor(max_window_size=2**27)
             self._source = reader.stream_reader(packed, read_across_frames=True)
             self._errors = (*errors, zstandard.ZstdError)
@@ -150,9 +160,14 @@ class Stream:
         except self._errors as error:
             if isinstance(error, EOFError):
                 self.failure = "the compressed file ends too soon"
+            elif isinstance(error, MemoryError) or "emory" in str(error):
+                self.failure = "the compressed file needs too much memory to be unpacked"
             else:
                 self.failure = f"the compressed file is damaged ({type(error).__name__})"
             return 0
+        frames = self._counted.frames
+        if got == 0 and frames is not None and not frames.between:
+            self.failure = "the compressed file ends too soon"
         self._unpacked += got
         if self._unpacked > max(FREE_BYTES, MOST_EXPANSION * self._counted.count):
             raise CaptureFormatError(

@@ -7,7 +7,7 @@ second of compilation in front of a user, and is not what the tests of the first
 import sys
 from typing import Any
 
-from numba.core.registry import CPUDispatcher
+from classifier._jit import Kernel
 
 
 def kernels() -> dict[str, Any]:
@@ -16,11 +16,8 @@ def kernels() -> dict[str, Any]:
     for name, module in sorted(sys.modules.items()):
         if name.startswith("classifier"):
             for thing in vars(module).values():
-                is_kernel = isinstance(thing, CPUDispatcher) and not thing.targetoptions.get(
-                    "no_cpython_wrapper"
-                )
-                if is_kernel and thing.py_func.__module__ == name:
-                    found[f"{name}.{thing.__name__}"] = thing
+                if isinstance(thing, Kernel) and thing.function.__module__ == name:
+                    found[f"{name}.{thing.function.__name__}"] = thing
     return found
 
 
@@ -34,5 +31,5 @@ def test_each_kernel_is_compiled_for_one_signature() -> None:
 
 
 def test_each_kernel_says_what_it_takes() -> None:
-    silent = [name for name, kernel in kernels().items() if not kernel.py_func.__doc__]
+    silent = [name for name, kernel in kernels().items() if not kernel.function.__doc__]
     assert not silent

@@ -57,12 +57,13 @@ def read(data: bytes) -> Container:
 
 def read_pcap(data: bytes) -> Container:
     order: Order = "little" if data[:2] in (b"\xd4\xc3", b"\x4d\x3c", b"\x34\xcd") else "big"
+    order = "little" if data[2:4] == b"\x00\x1c" else order
     magic = int.from_bytes(data[:4], order)
-    unit = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1, 0xA1B2CD34: 1000}[magic]
+    unit = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1, 0xA1B2CD34: 1000}.get(magic, 1000)
     header = 24 if magic == 0xA1B2CD34 else 16
     link = int.from_bytes(data[20:24], order) % 2**26
     result = Container()
-    at = 24
+    at = 28 if magic in (0x1C0001AC, 0x1C0001AB) else 24
     while at < len(data):
         fields = [int.from_bytes(data[at + i : at + i + 4], order) for i in (0, 4, 8, 12)]
         seconds, part, captured, wire = fields

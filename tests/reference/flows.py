@@ -127,7 +127,7 @@ class Grouping:
     def adopt(self, p: Packet) -> None:
         self.fragments += 1
         key = (p.src, p.dst, p.proto, p.fragment_id)
-        if p.fragment == 1:
+        if p.fragment != 2:
             self.firsts[key] = (p.src_port, p.dst_port)
         elif key in self.firsts:
             p.src_port, p.dst_port = self.firsts[key]
@@ -179,7 +179,7 @@ class Grouping:
     def see_twice(self, flow: Flow, side: Side, p: Packet) -> None:
         """Count an IPv4 packet that is captured twice in a row."""
         digest = None
-        if p.ip_version == 4 and p.fragment_id and p.fragment != 2:
+        if p.ip_version == 4 and p.fragment_id and p.fragment not in (2, 3):
             digest = (p.fragment_id, p.seq, p.checksum, p.ip_bytes, p.tcp_flags)
         flow.duplicates += digest is not None and digest == side.digest
         side.digest = digest
@@ -196,7 +196,7 @@ class Grouping:
             side.flags[bit] = min(side.flags[bit] + (p.tcp_flags >> bit & 1), 65535)
         flow.reset = flow.reset or bool(p.tcp_flags & RST)
         side.finished = side.finished or bool(p.tcp_flags & FIN)
-        if p.fragment == 2:
+        if p.fragment in (2, 3):
             if side.next_seq is not None:
                 side.next_seq += p.payload_bytes
             return
@@ -221,7 +221,7 @@ class Grouping:
             most = max(2048 - side.kept, 32)
         else:
             most = 1536 if side.payload_packets < 2 else 128
-        kept = b"" if p.fragment == 2 else p.payload[: min(most, 1536)]
+        kept = b"" if p.fragment in (2, 3) else p.payload[: min(most, 1536)]
         side.kept += len(kept)
         flow.series.append(
             Shown(

@@ -12,6 +12,7 @@ from classifier.wire import Reason
 
 PORTS = {6: 20, 17: 8, 33: 12, 132: 12, 136: 8}  # protocols with ports: bytes of their header
 TAGS = (0x8100, 0x88A8, 0x9100, 0x9200)
+EXTENSIONS = (0, 43, 44, 60, 135, 139, 140)
 RAW_LINKS = (12, 14, 101, 228, 229)
 
 
@@ -42,6 +43,20 @@ class View:
         return int.from_bytes(self.data[start:stop], "big")
 
 
+@dataclass(frozen=True)
+class Piece:
+    """The part of a datagram that a fragment carries."""
+
+    view: View
+    offset: int
+    more: bool
+    following: int  # the protocol that its IP header names
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.view.wire
+
+
 @dataclass
 class Packet:
     reason: int = 0
@@ -63,6 +78,7 @@ class Packet:
     truncated: int = 0
     vlans: list[int] = field(default_factory=list)
     wraps: list[str] = field(default_factory=list)
+    piece: Piece | None = None
 
     @property
     def wrapping(self) -> int:
@@ -187,6 +203,8 @@ def by_ipv4(view: View, p: Packet) -> View:
     packet = view.first(total)
     p.truncated = int(len(packet) < total)
     need(packet, header, Reason.TRUNCATED_NETWORK)
+    if p.fragment:
+        p.piece = Piece(packet.after(header), 8 * offset, bool(more), p.proto)
     return packet.after(header)
 
 
@@ -218,7 +236,7 @@ def by_ipv6(view: View, p: Packet) -> View:
     p.truncated = int(len(packet) < p.ip_bytes)
     rest = packet.after(40)
     for _ in range(16):
-        if following not in (0, 43, 44, 60, 135, 139, 140):
+        if following not in EXTENSIONS:
             break
         if len(rest) < 8:
             raise Refused(
@@ -230,10 +248,16 @@ def by_ipv6(view: View, p: Packet) -> View:
         if following == 44:
             p.fragment_id = rest.number(4, 8)
             p.fragment = 2 if rest.number(2, 4) >> 3 else rest.data[3] % 2
+            place = rest.number(2, 4)
         later = following == 44 and p.fragment == 2
+        header = following
         following = rest.data[0]
         need(rest, size, Reason.TRUNCATED_NETWORK)
         rest = rest.after(size)
+        if header == 44:
+            p.piece = (
+                Piece(rest, place & 0xFFF8, bool(place & 1), following) if p.fragment else None
+            )
         if later:
             break
     p.proto = following
@@ -390,7 +414,12 @@ def dissect(data: bytes, wire_bytes: int, link: int, *, decapsulate: bool = Fals
     except Refused as refused:
         return Packet(reason=refused.reason)
     p.vlans = vlans
-    for _ in range(4 if decapsulate else 0):
+    return open_all(p) if decapsulate else p
+
+
+def open_all(p: Packet) -> Packet:
+    """Open what a packet carries, and what that carries, four times at most."""
+    for _ in range(4):
         found = inner(p)
         if found is None:
             break

@@ -9,6 +9,8 @@ from reading import Outcome, run
 
 from classifier.errors import ClassifierError
 from classifier.flows import FlowTable
+from classifier.tables import FlowBatch
+from classifier.wire import open_capture
 
 A, B = 0x0A000001, 0x08080808
 FIN, SYN, RST, PSH, ACK = f.FIN, f.SYN, f.RST, f.PSH, f.ACK
@@ -223,10 +225,10 @@ def test_later_fragments_adopt_the_ports_of_the_first() -> None:
 
 
 def test_later_fragments_without_their_first_are_a_flow_without_ports() -> None:
-    first, second, third = fragments()
-    got = flows_of(second, third, first)
-    assert got.flows["orig_port"].tolist() == [0, 1000]
-    assert (got.table.fragments, got.table.fragments_alone) == (3, 2)
+    _, second, third = fragments()
+    got = flows_of(second, third)
+    assert got.flows["orig_port"].tolist() == [0]
+    assert (got.table.fragments, got.table.fragments_alone) == (2, 2)
 
 
 def test_later_fragments_of_one_datagram_are_no_duplicates() -> None:
@@ -392,27 +394,55 @@ def test_of_a_tcp_direction_2048_bytes_are_kept_and_32_of_each_later_segment() -
     assert len(got.heads[0][0]) == 2048
 
 
-def test_memory_of_ended_flows_is_used_again() -> None:
-    from classifier.flows import _kernels as k
-    from classifier.tables import SERIES
-    from classifier.wire import open_capture
+def in_rounds(rounds: int, *, size: int = 1000) -> tuple[FlowTable, list[FlowBatch], int]:
+    """Feed short flows in rounds that each find the flows of the round before ended.
 
+    One flow lives through all rounds. Returns the most bytes that the table kept, too.
+    """
     table = FlowTable(idle_timeout_s=1)
-    for round_ in range(30):
-        records = [at(10 * round_ + i / 4000, ask(bytes(200), sport=i)) for i in range(4000)]
-        capture = open_capture(f.pcap(records, link=f.RAW))
+    batches, most = [], 0
+    for n in range(rounds):
+        records = [at(10 * n + i / 4000, ask(bytes(size), sport=i)) for i in range(2, 1000)]
+        lasting = [
+            at(10 * n + i / 2, there(b"%02d%02d" % (n, i), seq=80 * n + 4 * i)) for i in range(20)
+        ]
+        capture = open_capture(f.pcap(sorted(records + lasting, key=lambda r: r.ts_ns), link=f.RAW))
         for rows, buffer in capture.batches():
-            for batch in table.add(rows, buffer):
-                assert batch.flows.size
-    assert table._state[k.ARENA_TOP] < 40 * 2**20
-    assert table._state[k.N_CHUNKS] * k.CHUNK * SERIES.itemsize < 80 * 2**20
-    assert sum(int(b.flows.size) for b in table.finish()) < 30 * 4000
+            batches += table.add(rows, buffer)
+            most = max(most, table.kept_bytes)
+    batches += table.finish()
+    return table, batches, most
+
+
+def test_memory_of_ended_flows_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("classifier.flows.table.LEAST_GONE", 1 << 20)
+    _, batches, most = in_rounds(40)
+    assert sum(int(b.flows.size) for b in batches) == 40 * 998 + 1
+    assert most < 12 * 2**20  # a round keeps a megabyte, and thousands of flows end at once
+
+
+def test_what_lives_stays_as_it_was_while_what_ended_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    for least in (1 << 40, 0):
+        monkeypatch.setattr("classifier.flows.table.LEAST_GONE", least)
+        monkeypatch.setattr("classifier.flows.table.BATCH_FLOWS", 50)
+        seen.append([])
+        for b in in_rounds(3)[1]:
+            for flow in b.flows:
+                packets = b.packets[flow["packets_start"] : flow["packets_stop"]]
+                payload = [b.payload[p["start"] : p["stop"]].tobytes() for p in packets]
+                head = b.payload[flow["orig_start"] : flow["orig_stop"]].tobytes()
+                seen[-1].append((int(flow["flow_id"]), packets["frame"].tolist(), payload, head))
+        seen[-1].sort()
+    assert seen[0] == seen[1]
+    lasting = max(seen[0], key=lambda flow: len(flow[1]))
+    assert lasting[3] == b"".join(b"%02d%02d" % divmod(i, 20) for i in range(32))
 
 
 def test_the_arrays_of_a_batch_belong_to_it() -> None:
     table = FlowTable()
-    from classifier.wire import open_capture
-
     [(rows, buffer)] = list(open_capture(f.pcap([ask(b"keep")], link=f.RAW)).batches())
     list(table.add(rows, buffer))
     [batch] = list(table.finish())

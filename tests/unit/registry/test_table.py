@@ -180,7 +180,7 @@ def test_arrays_of_any_kind_of_storage_are_one_type_to_the_kernels(table):
         "flatten",
     ):
         assert len(getattr(_table_kernels, name).signatures) <= 1, name
-    for name in ("split_rows", "gather", "scan", "read_prefixes"):
+    for name in ("split_rows", "read_prefixes"):
         assert len(getattr(_text_kernels, name).signatures) <= 1, name
 
 

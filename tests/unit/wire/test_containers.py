@@ -1,17 +1,22 @@
 """pcap and pcapng as bytes: what is read, what is damage, and which times come out."""
 
 import io
+import lzma
+import random
 import struct
 import time
+import zlib
 from pathlib import Path
 
 import frames as f
 import numpy as np
 import pytest
-from reading import read_rows, run
+import zstandard
+from reading import assert_same_packets, read_rows, run
 
 from classifier.errors import CaptureError, CaptureFormatError, CaptureTruncatedError
 from classifier.wire import Reason, open_capture, order_captures
+from classifier.wire.unpackers import ZstdFrames
 
 PACKET = f.eth(f.ip4(f.udp(40000, 53, b"question")))
 
@@ -70,6 +75,15 @@ def test_nanosecond_pcap_keeps_nanoseconds(order: str) -> None:
 def test_modified_pcap_has_24_bytes_before_each_packet(order: str) -> None:
     data = f.pcap([PACKET, PACKET], order=order, modified=True)
     assert reasons(data) == [Reason.IN_FLOW] * 2
+
+
+@pytest.mark.parametrize("magic", [0x1C0001AC, 0x1C0001AB])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_ixia_s_pcap_has_four_more_bytes_of_header(order: str, magic: int) -> None:
+    whole = f.pcap([PACKET, PACKET], order=order)
+    data = struct.pack(f"{order}I", magic) + whole[4:24] + bytes(4) + whole[24:]
+    assert_same_packets(data)
+    assert times(data) == times(whole)
 
 
 def test_pcap_seconds_are_unsigned() -> None:
@@ -422,6 +436,53 @@ def test_captures_are_put_in_order_of_their_first_packets(tmp_path: Path) -> Non
     assert ordered == [paths[1], paths[2], paths[0], str(bad)]
     stream = io.BytesIO()
     assert order_captures([paths[0], stream, paths[1]]) == [paths[0], stream, paths[1]]
+
+
+def test_a_zstd_file_cut_between_two_blocks_is_noticed() -> None:
+    data = f.pcap([f.ip4(f.udp(1, 2, random.Random(5).randbytes(1000)))] * 400, link=f.RAW)
+    packed = zstandard.compress(data)
+    frames, ends = ZstdFrames(), []
+    for i in range(len(packed)):
+        frames.feed(memoryview(packed[i : i + 1]))
+        if frames.between:
+            ends.append(i + 1)
+    assert ends == [len(packed)]
+    noticed = 0
+    for cut in range(140_000, len(packed), 9973):
+        capture, _ = read_rows(packed[:cut])
+        noticed += "ends too soon" in str(capture.damage[0])
+    assert noticed == len(range(140_000, len(packed), 9973))
+
+
+@pytest.mark.parametrize("kind", ["plain", "checksum", "skippable", "several"])
+def test_whole_zstd_files_are_whole(kind: str) -> None:
+    data = f.pcap([PACKET] * 500)
+    packer = zstandard.ZstdCompressor(write_checksum=kind == "checksum")
+    packed = packer.compress(data)
+    if kind == "skippable":
+        packed = b"\x50\x2a\x4d\x18" + struct.pack("<I", 9) + bytes(9)
+        packed = packer.compress(data) + packed
+    if kind == "several":
+        packed = packer.compress(data[:3000]) + packer.compress(data[3000:])
+    capture, _ = read_rows(packed)
+    assert (capture.packets_read, capture.damage) == (500, [])
+
+
+def test_an_xz_file_that_asks_for_4_gib_of_memory_is_refused() -> None:
+    packed = bytearray(lzma.compress(f.pcap([PACKET] * 10)))
+    packed[packed.index(b"\x21\x01") + 2] = 40  # the size of the dictionary, 4 GiB - 1
+    end = 12 + (packed[12] + 1) * 4
+    packed[end - 4 : end] = struct.pack("<I", zlib.crc32(bytes(packed[12 : end - 4])))
+    with pytest.raises(CaptureFormatError, match="too much memory"):
+        read_rows(bytes(packed))
+
+
+@pytest.mark.parametrize("padding", [0, 4, 64])
+def test_xz_streams_follow_one_another_with_padding(padding: int) -> None:
+    data = f.pcap([PACKET] * 500)
+    packed = lzma.compress(data[:3000]) + bytes(padding) + lzma.compress(data[3000:])
+    capture, _ = read_rows(packed + bytes(padding))
+    assert (capture.packets_read, capture.damage) == (500, [])
 
 
 def test_a_capture_that_expands_beyond_all_measure_is_refused() -> None:

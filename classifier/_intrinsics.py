@@ -1,0 +1,72 @@
+"""What compiled kernels do with memory that numba has no words for; imports numba.
+
+Plain Python runs the functions of the same names in ``_jit`` instead.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+__all__ = ["borrow", "copy_bytes", "prefetch"]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(typingctx: Any, array: Any, index: Any, line: Any) -> Any:
+    """Ask the processor to load cache line ``line`` of ``array[index]`` (one-dimensional)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array_type = signature.args[0]
+        view = context.make_array(array_type)(context, builder, args[0])
+        size = ir.Constant(
+            ir.IntType(64), context.get_abi_sizeof(context.get_data_type(array_type.dtype))
+        )
+        i8p = ir.IntType(8).as_pointer()
+        base = builder.bitcast(view.data, i8p)
+        line = ir.Constant(ir.IntType(64), 64)
+        offset = builder.add(builder.mul(args[1], size), builder.mul(args[2], line))
+        pointer = builder.gep(base, [offset])
+        i32 = ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [i8p, i32, i32, i32]), "llvm.prefetch.p0"
+        )
+        builder.call(function, [pointer, i32(1), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def borrow(typingctx: Any, array: Any) -> Any:
+    """Return the array without its owner: helpers it is passed to then count no references.
+
+    Numba counts references atomically in every helper that is not inlined; over a packet that was
+    more than half of the time. The caller of the kernel keeps the array alive.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        view = context.make_array(signature.args[0])(context, builder, args[0])
+        view.meminfo = cgutils.get_null_value(view.meminfo.type)
+        view.parent = cgutils.get_null_value(view.parent.type)
+        return view._getvalue()
+
+    return array(array), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def copy_bytes(typingctx: Any, source: Any, start: Any, size: Any, target: Any, at: Any) -> Any:
+    """Copy ``size`` bytes from ``source[start:]`` to ``target[at:]``; the two must not overlap.
+
+    Nothing is checked: the caller knows that both hold as much.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def address(which: int, index: Any) -> Any:
+            view = context.make_array(signature.args[which])(context, builder, args[which])
+            return builder.gep(builder.bitcast(view.data, ir.IntType(8).as_pointer()), [index])
+
+        cgutils.raw_memcpy(builder, address(3, args[4]), address(0, args[1]), args[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, types.int64, target, types.int64), codegen
