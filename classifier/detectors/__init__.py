@@ -3,6 +3,7 @@
 To add a detector: write the file, name it in ``DETECTORS``, test it.
 """
 
+import dataclasses
 import difflib
 from collections.abc import Iterable, Sequence
 
@@ -10,14 +11,35 @@ import numpy as np
 
 from classifier.detectors import (
     ah,
+    anyconnect,
     esp,
+    fastd,
+    fortinet,
+    fully_encrypted,
+    globalprotect,
     gre,
     ike,
     ip_in_ip,
+    l2tp,
+    n2n,
+    nebula,
     openvpn,
+    pptp,
+    pulse,
+    softether,
+    sstp,
+    tailscale,
+    tinc,
+    tls_in_tls,
+    tor,
     udp_encapsulation,
+    vtun,
+    warp,
     wireguard,
+    yggdrasil,
+    zerotier,
 )
+from classifier.detectors.heads import Heads
 from classifier.detectors.interface import Detector
 from classifier.errors import ClassifierError
 from classifier.tables import Evidence, FlowBatch
@@ -34,6 +56,26 @@ DETECTORS: tuple[Detector, ...] = (
     gre.DETECTOR,
     ip_in_ip.DETECTOR,
     udp_encapsulation.DETECTOR,
+    anyconnect.DETECTOR,
+    sstp.DETECTOR,
+    softether.DETECTOR,
+    globalprotect.DETECTOR,
+    fortinet.DETECTOR,
+    pulse.DETECTOR,
+    tor.DETECTOR,
+    tls_in_tls.DETECTOR,
+    fully_encrypted.DETECTOR,
+    l2tp.DETECTOR,
+    pptp.DETECTOR,
+    tinc.DETECTOR,
+    n2n.DETECTOR,
+    nebula.DETECTOR,
+    zerotier.DETECTOR,
+    tailscale.DETECTOR,
+    fastd.DETECTOR,
+    vtun.DETECTOR,
+    warp.DETECTOR,
+    yggdrasil.DETECTOR,
 )
 
 
@@ -44,8 +86,8 @@ def run_detectors(batch: FlowBatch, detectors: Sequence[Detector] = DETECTORS) -
     ----------
     batch : FlowBatch
     detectors : sequence of Detector
-        One that finds no flow of its transports in the batch is not called, so that its kernel
-        need not be compiled.
+        One that finds no flow of its transports in the batch, or selects none, is not called, so
+        that its kernel need not be compiled.
 
     Returns
     -------
@@ -53,10 +95,21 @@ def run_detectors(batch: FlowBatch, detectors: Sequence[Detector] = DETECTORS) -
         By detector, then by flow.
     """
     present = set(np.flatnonzero(np.bincount(batch.flows["proto"])).tolist())
+    heads = Heads(batch)
     found: list[Evidence] = []
     for detector in detectors:
-        if present.intersection(detector.transport):
+        if not present.intersection(detector.transport):
+            continue
+        if detector.select is None:
             found += detector.detect(batch)
+            continue
+        rows = np.flatnonzero(detector.select(heads) & heads.has_proto(*detector.transport))
+        if rows.size:
+            some = FlowBatch(batch.flows[rows], batch.packets, batch.payload)
+            found += [
+                dataclasses.replace(evidence, flow=int(rows[evidence.flow]))
+                for evidence in detector.detect(some)
+            ]
     return found
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.detectors.heads import Heads
 from classifier.tables import Evidence, FlowBatch
 
 __all__ = ["Detector", "Names"]
@@ -28,6 +29,10 @@ class Detector:
         The most bytes of one payload that it reads.
     detect : callable
         ``detect(batch: FlowBatch) -> list[Evidence]``: pure, no I/O, no state.
+    select : callable, optional
+        ``select(heads: Heads) -> ndarray of bool, shape (n_flows,)``: the flows worth a look, by
+        their first bytes; ``detect`` is then called with a batch of those flows alone, or not at
+        all. Leave it out where a flow's first bytes say nothing.
     """
 
     name: str
@@ -35,6 +40,7 @@ class Detector:
     transport: tuple[int, ...]
     payloads: int
     detect: Callable[[FlowBatch], list[Evidence]]
+    select: Callable[[Heads], NDArray[np.bool_]] | None = None
 
     def section(self, title: str) -> str:
         """Return a section of the detector's module docstring, such as ``"Mistaken for"``.

@@ -59,7 +59,10 @@ time, and a replay packet id that rises by at most 16. Strong: a client reset th
 matching sizes; a client reset alone with a replay header, or (over TCP) plain; three control
 messages of one side with the same session id and of more than one opcode; data v2 of one side with
 a constant peer id and a packet id rising in small steps over four messages, or data v1 the
-same on both sides, with no other message in the flow. Weak: a plain client reset alone, over UDP.
+same on both sides, with no other message in the flow. Strong too, for CBC, whose packet ids are
+encrypted: data v2 alone, four messages and more of each side, with the same key and peer id on both
+(servers count peers from 0: below 65536), sizes that leave whole blocks of 8 bytes behind the same
+rest, and content that looks random. Weak: a plain client reset alone, over UDP.
 
 Mistaken for
 ------------
@@ -69,8 +72,8 @@ thousand flows); sizes, zeros and the answer tell them apart. GTP-U begins with 
 Blind to
 --------
 Static-key mode, which has no header; the XOR patch and other obfuscation; OpenVPN inside TLS or
-behind an HTTP or SOCKS proxy's greeting; a TCP capture that begins inside a message; data alone of
-a cipher in CBC mode, whose packet ids are encrypted.
+behind an HTTP or SOCKS proxy's greeting; a TCP capture that begins inside a message; data v1 alone
+of a cipher in CBC mode.
 """
 
 import numpy as np
@@ -116,11 +119,14 @@ TALK = (1 << CONTROL) | (1 << ACK)  # opcodes that a handshake of three messages
 # With epoch keys, the first epoch and the zero bytes of a packet id below 2**32
 EPOCH_START = 0x00010000
 TAG_OFFSET, TAG_BYTES = 8, 12  # from the packet id: ciphertext or tag, whichever form it has
+# Of CBC: HMAC of 16 bytes or more, IV and a block of 8, whole blocks; peers count from 0
+CBC_LEAST, CBC_BLOCK, PEERS_MOST = 36, 8, 1 << 16
+MESSAGES_PER_PART = 2  # TCP segments that are a message, for each that is a part or several
 FOREIGN_LIMIT = 1  # messages of a UDP flow that are no OpenVPN
 
 # Kinds of hit
 ECHO_PLAIN, ECHO_AUTH, CRYPT_BOTH, TWO_RESETS, LONE_CRYPT, LONE_AUTH, LONE_V3 = 1, 2, 3, 4, 5, 6, 7
-LONE_PLAIN_TCP, LONE_PLAIN_UDP, DATA_RUN, ONE_SIDE = 8, 9, 10, 11
+LONE_PLAIN_TCP, LONE_PLAIN_UDP, DATA_RUN, ONE_SIDE, CBC_BOTH = 8, 9, 10, 11, 12
 
 _NAME = "openvpn"
 _MEANINGS = {
@@ -153,6 +159,11 @@ _MEANINGS = {
     LONE_PLAIN_UDP: Meaning(Strength.WEAK, "shaped like a plain client reset", _NAME),
     DATA_RUN: Meaning(
         Strength.STRONG, "{value} data messages with rising packet ids, and nothing else", _NAME
+    ),
+    CBC_BOTH: Meaning(
+        Strength.STRONG,
+        "{value} data messages with the same peer id both ways, in whole blocks, and nothing else",
+        _NAME,
     ),
     ONE_SIDE: Meaning(
         Strength.STRONG, "{value} control messages of one side with the same session id", _NAME
@@ -197,7 +208,8 @@ def probe(buf, start, stop, wire_bytes):
 SID, SID_ROW, N_CONTROL, REPLAY_ID, REPLAY_TIME, N_REPLAY = 0, 1, 2, 3, 4, 5
 HEADER, PACKET_ID, RUN, BEST_RUN, RUN_ROW = 6, 7, 8, 9, 10
 RESET_BYTES, RESET_ROW, OPCODES = 11, 12, 13
-_STATE_COLUMNS = 14
+N_BLOCKS, BLOCK_HEADER, BLOCK_REST, N_OTHER = 14, 15, 16, 17
+_STATE_COLUMNS = 18
 
 
 @inline
@@ -239,14 +251,22 @@ def _note_control(buf, start, stop, wire_bytes, mine, row):
 
 
 @inline
-def _note_data(buf, start, stop, mine, row):
-    """Note peer id and packet id of a data message in ``mine``."""
+def _note_data(buf, start, stop, wire_bytes, mine, row):
+    """Note peer id, packet id and block size of a data message in ``mine``."""
     v2 = buf[start] >> 3 == DATA_V2
     at = start + (4 if v2 else 1)
     secret = at + TAG_OFFSET
     if secret + TAG_BYTES > stop or not looks_random(buf, secret, secret + TAG_BYTES):
+        mine[N_OTHER] += 1
         return
     header = be32(buf, start) if v2 else np.int64(buf[start])
+    rest = wire_bytes % CBC_BLOCK
+    if mine[N_BLOCKS] == 0:
+        mine[BLOCK_HEADER], mine[BLOCK_REST] = header, rest
+    same = mine[BLOCK_HEADER] == header and mine[BLOCK_REST] == rest and wire_bytes >= CBC_LEAST
+    if not (v2 and same and looks_random(buf, at, at + TAG_OFFSET)):
+        mine[N_OTHER] += 1
+    mine[N_BLOCKS] += 1
     packet_id = be32(buf, at)
     if packet_id == EPOCH_START:
         packet_id = be32(buf, at + 4)
@@ -266,7 +286,7 @@ def _observe(buf, start, stop, wire_bytes, state, direction, row, hit):
     mine, other = state[direction], state[1 - direction]
     opcode = np.int64(buf[start]) >> 3
     if opcode == DATA_V1 or opcode == DATA_V2:
-        _note_data(buf, start, stop, mine, row)
+        _note_data(buf, start, stop, wire_bytes, mine, row)
         return False
     _note_control(buf, start, stop, wire_bytes, mine, row)
     if other[N_CONTROL] == 0:
@@ -343,18 +363,24 @@ def _conclude(state, reset, reset_bytes, reset_row, hit):
     hit[MEANING], hit[VALUE] = DATA_RUN, best[BEST_RUN] + worst[BEST_RUN]
     hit[FIRST] = hit[LAST] = best[RUN_ROW]
     v1 = best[HEADER] <= 0xFF
-    return min(best[BEST_RUN], worst[BEST_RUN] if v1 else best[BEST_RUN]) >= RUN_LEAST
+    if min(best[BEST_RUN], worst[BEST_RUN] if v1 else best[BEST_RUN]) >= RUN_LEAST:
+        return True
+    hit[MEANING], hit[VALUE] = CBC_BOTH, orig[N_BLOCKS] + resp[N_BLOCKS]
+    alike = orig[BLOCK_HEADER] == resp[BLOCK_HEADER] and orig[BLOCK_REST] == resp[BLOCK_REST]
+    few = orig[BLOCK_HEADER] & 0xFFFFFF < PEERS_MOST and orig[N_OTHER] + resp[N_OTHER] == 0
+    return alike and few and min(orig[N_BLOCKS], resp[N_BLOCKS]) >= RUN_LEAST
 
 
 @inline
-def _judge(packets, payload, flow, state, hit):
+def _judge(packets, payload, flow, whole, state, hit):
     """Fill ``hit`` for a flow; return whether there was anything.
 
     Messages are the payloads of UDP, one after another, or what the head of each TCP direction
     holds, the originator's first: its session id is then known when the responder acknowledges it.
-    One loop serves both, for the sake of compile time.
+    Where the heads say nothing (cut by a snaplen, or a few long messages), ``whole`` takes the TCP
+    segments that are one message each. One loop serves all three, for the sake of compile time.
     """
-    tcp = flow.proto == TCP
+    tcp = flow.proto == TCP and not whole
     n_foreign = n_ours = reset = reset_bytes = np.int64(0)
     reset_row = row = flow.packets_start
     direction = np.int64(0)
@@ -379,10 +405,16 @@ def _judge(packets, payload, flow, state, hit):
             direction = np.int64(p.direction)
             if wire_bytes == 0:
                 continue
+            if whole:
+                wire_bytes -= 2
+                if stop - start < 2 or be16(payload, start) != wire_bytes:
+                    n_foreign += 1
+                    continue
+                start += 2
         opcode = probe(payload, start, stop, wire_bytes)
         if opcode == 0:
             n_foreign += 1
-            if tcp or n_foreign > FOREIGN_LIMIT:
+            if tcp or (n_foreign > FOREIGN_LIMIT and not whole):
                 return False
         if opcode <= 0:
             continue
@@ -393,12 +425,13 @@ def _judge(packets, payload, flow, state, hit):
         if opcode == CLIENT_RESET or opcode == CLIENT_RESET_V3:
             hit[STARTS] |= n_ours == 0 and direction == 0
             if reset == 0:
-                reset = _reset_kind(payload, start, stop, wire_bytes, tcp)
+                reset = _reset_kind(payload, start, stop, wire_bytes, flow.proto == TCP)
                 reset_bytes, reset_row = wire_bytes, mine
         n_ours += 1
         if _observe(payload, start, stop, wire_bytes, state, direction, mine, hit):
             return True
-    return n_foreign == 0 and _conclude(state, reset, reset_bytes, reset_row, hit)
+    pure = n_foreign == 0 or (whole and n_ours >= MESSAGES_PER_PART * n_foreign)
+    return pure and _conclude(state, reset, reset_bytes, reset_row, hit)
 
 
 @kernel
@@ -420,10 +453,14 @@ def scan(flows, packets, payload, hits):
     state = np.zeros((2, _STATE_COLUMNS), np.int64)
     for f in range(flows.size):
         flow, hit = flows[f], hits[n_hits]
-        hit[FLOW_ROW], hit[STARTS], hit[VALUE] = f, 0, 0
-        state[:] = 0
-        if flow.proto == UDP or flow.proto == TCP:
-            n_hits += _judge(packets, payload, flow, state, hit)
+        if flow.proto != UDP and flow.proto != TCP:
+            continue
+        for whole in range(2 if flow.proto == TCP else 1):
+            hit[FLOW_ROW], hit[STARTS], hit[VALUE] = f, 0, 0
+            state[:] = 0
+            if _judge(packets, payload, flow, whole == 1, state, hit):
+                n_hits += 1
+                break
     return n_hits
 
 

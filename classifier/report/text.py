@@ -219,6 +219,7 @@ def report_text(
 
 def detectors_text(detectors: "Iterable[Detector]", *, width: int = 110) -> str:
     """Return what can be recognised, how surely, what it is mistaken for, and blind spots."""
+    from classifier.detectors.measured import measured_text
     from classifier.tables import protocol_name
 
     blocks = []
@@ -229,8 +230,9 @@ def detectors_text(detectors: "Iterable[Detector]", *, width: int = 110) -> str:
         lines = [
             f"{detector.name}: {detector.family or 'no family'}{what} over {carriers or 'any'}"
         ]
-        for title in ("Strength", "Mistaken for", "Blind to"):
-            section = detector.section(title)
+        for title in ("Strength", "Mistaken for", "Blind to", "Measured"):
+            measured = title == "Measured"
+            section = measured_text(detector.name) if measured else detector.section(title)
             if section:
                 lines += textwrap.wrap(
                     safe_text(f"{title}: {section}", 2000),

@@ -232,12 +232,10 @@ def test_design_notes_are_numbered_and_short() -> None:
 
 
 def test_numbers_in_the_design_note_on_flows_are_those_of_the_tables() -> None:
-    from classifier.flows._kernels import CHUNK, CLASS_BYTES
-    from classifier.tables import DIR, FLOW_RECORD, PACKET_LIMIT, SERIES
+    from classifier.tables import DIR, FLOW_RECORD, KEPT, PACKET_LIMIT
 
     note = text_of("DESIGN.md").partition("## 2. ")[2].partition("## 3. ")[0]
     assert f"A {FLOW_RECORD.itemsize}-byte record" in note
     assert f"two {DIR.itemsize}-byte rows" in note
-    assert f"first {PACKET_LIMIT} packets" in note
-    assert f"chunks of {CHUNK}\n({CHUNK * SERIES.itemsize + 4} bytes each)" in note
-    assert f"blocks of {CLASS_BYTES[0]} to {CLASS_BYTES[-1]} bytes" in note
+    assert f"first {PACKET_LIMIT} packets of all flows" in note
+    assert f"({KEPT.itemsize} bytes each" in note

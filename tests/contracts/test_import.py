@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"numba", "llvmlite", "numpy", "pandas", "pyarrow", "sklearn", "scipy", "pyshark"}
+HEAVY = {
+    "cryptography",
+    "numba",
+    "llvmlite",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "sklearn",
+    "scipy",
+    "pyshark",
+}
 HEAVY |= {"sqlalchemy", "dpkt", "tqdm"}
 
 

@@ -1,16 +1,29 @@
 """No bytes at all crash the naming of applications; kernel and twin read hellos alike."""
 
+import itertools
+import random
+import re
+
 import numpy as np
 from build import F, P, batch
 from hypothesis import given
 from hypothesis import strategies as st
+from reference.quic import crypto, seal
 from reference.tls import ja4, parse_hello
-from unit.detectors.applications.examples import EXAMPLES, HELLO
+from unit.detectors.applications.examples import HELLO
+from unit.detectors.applications.more_examples import ALL_EXAMPLES
 
-from classifier.detectors.applications import APPLICATIONS, name_applications
+from classifier.detectors.applications import (
+    APPLICATIONS,
+    fingerprints,
+    name_applications,
+    server_certificate_names,
+)
+from classifier.detectors.applications.naming import readable
 from classifier.detectors.applications.tls import describe_hellos
 
-MESSAGES = [e.sent or e.answered for e in EXAMPLES]
+CONTROLS = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+MESSAGES = [e.sent or e.answered for e in ALL_EXAMPLES]
 
 
 @st.composite
@@ -41,10 +54,10 @@ flows = st.builds(
 
 
 @given(st.lists(flows, max_size=6))
-def test_any_bytes_give_names_of_the_catalogue_and_printable_servers(made: list[F]) -> None:
+def test_any_bytes_give_names_of_the_catalogue_and_servers_without_controls(made: list[F]) -> None:
     names = name_applications(batch(*made))
     assert set(names.application) <= set(APPLICATIONS)
-    assert all(s.isascii() and s.isprintable() and len(s) <= 255 for s in names.server_name)
+    assert all(not re.search(CONTROLS, s) and len(s) <= 255 for s in names.server_name)
     assert names.application.shape == names.starts.shape == (len(made),)
 
 
@@ -130,3 +143,64 @@ def test_a_changed_byte_of_a_hello_is_read_as_the_twin_reads_it(at: int, value: 
     twin = parse_hello(bytes(body), len(body))
     assert bytes(body[names[0, 0] : names[0, 1]]) == twin.server_name
     assert prints[0] == ja4(twin)
+
+
+CUTS = st.lists(st.integers(0, len(HELLO) - 5), max_size=5)
+
+
+@given(CUTS, st.randoms(use_true_random=False), st.integers(0, 2), st.binary(max_size=20))
+def test_a_hello_in_quic_is_read_however_it_is_cut(
+    cuts: list[int], order: random.Random, border: int, identifier: bytes
+) -> None:
+    message = HELLO[5:]
+    borders = sorted({0, *cuts, len(message)})
+    pieces = [crypto(a, message[a:b]) for a, b in itertools.pairwise(borders)]
+    order.shuffle(pieces)
+    split = len(pieces) * border // 2
+    datagrams = [
+        seal(b"".join(part) + bytes(60), identifier, packet_number=n)
+        for n, part in enumerate((pieces[:split], pieces[split:]))
+        if part
+    ]
+    sent = [P(0, datagram + bytes(40)) for datagram in datagrams]
+    names = name_applications(batch(F(17, sent, resp_port=443)))
+    twin = parse_hello(message[4:], len(message) - 4)
+    assert (names.server_name[0], names.ja4[0]) == ("server", ja4(twin, "q"))
+
+
+@given(st.binary(max_size=200), st.lists(st.tuples(st.integers(0, 1199), st.integers(0, 255))))
+def test_no_frames_and_no_changed_packets_crash_the_reading_of_quic(
+    frames: bytes, changes: list[tuple[int, int]]
+) -> None:
+    sealed = seal(frames + bytes(40), b"12345678")
+    changed = bytearray(seal(crypto(0, HELLO[5:]) + bytes(900), b"12345678"))
+    for at, value in changes:
+        changed[at % len(changed)] = value
+    packets = [P(0, sealed), P(0, bytes(changed)), P(1, bytes(changed))]
+    names = name_applications(batch(F(17, packets, resp_port=443)))
+    assert not re.search(CONTROLS, names.server_name[0])
+
+
+@given(st.lists(flows, max_size=4))
+def test_any_bytes_say_something_that_is_text(made: list[F]) -> None:
+    built = batch(*made)
+    found = fingerprints(built)
+    for name in found.__dataclass_fields__:
+        assert not any(re.search(CONTROLS, text) for text in getattr(found, name))
+    assert list(found.ja4) == list(name_applications(built).ja4)
+    assert list(found.server_name) == list(name_applications(built).server_name)
+    certificates = server_certificate_names(built, np.arange(len(made)))
+    assert not any(re.search(CONTROLS, text) for names in certificates for text in names)
+
+
+@given(st.one_of(st.binary(max_size=400), st.text(max_size=400).map(lambda t: t.encode("utf-8"))))
+def test_names_are_short_text_that_stands_for_one_name_only(name: bytes) -> None:
+    text = readable(name)
+    assert len(text) <= 255
+    assert not re.search(CONTROLS, text)
+    if len(text) < 250:
+        pieces = re.split(r"\\x([0-9a-f]{2})", text)
+        back = b"".join(
+            bytes.fromhex(piece) if i % 2 else piece.encode() for i, piece in enumerate(pieces)
+        )
+        assert back == name

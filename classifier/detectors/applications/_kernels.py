@@ -8,7 +8,6 @@ from classifier.detectors.applications._parsers import (
     NBNS,
     NOT,
     SURE,
-    check_ber,
     check_dns,
     check_records,
     check_rtcp,
@@ -29,7 +28,7 @@ _ATOM, _ATOM_STOP, _WORD, _WORD_STOP = range(9, 13)
 
 # Parser (see patterns.py).
 _TLS, _DTLS, _DNS, _DNS_TCP = range(1, 5)
-_KERBEROS_TCP, _RTCP = 8, 9
+_RTCP = 5
 
 
 @inline
@@ -99,11 +98,6 @@ def match_message(buf, start, stop, wire, base, table, weak):
             end = min(stop, i + size)
             if size + 2 > wire:
                 continue
-        elif parser == _KERBEROS_TCP:
-            size = be32(buf, start)
-            i = start + 4
-            if size + 4 != wire:
-                continue
         said = SURE
         if parser == _TLS or parser == _DTLS:
             said = check_records(buf, i, end, size, parser == _DTLS)
@@ -111,8 +105,6 @@ def match_message(buf, start, stop, wire, base, table, weak):
             said = check_dns(buf, i, end, size)
         elif parser == _RTCP:
             said = check_rtcp(buf, i, end, size)
-        elif parser != 0:
-            said = check_ber(buf, i, end, size, parser)
         if said == NOT:
             continue
         if said == NBNS:

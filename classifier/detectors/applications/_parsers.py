@@ -10,14 +10,11 @@ import numpy as np
 from classifier._jit import inline
 from classifier.detectors._reading import be16, be32
 
-__all__ = ["AGREES", "NBNS", "NOT", "SURE", "check_ber", "check_dns", "check_records", "check_rtcp"]
+__all__ = ["AGREES", "NBNS", "NOT", "SURE", "check_dns", "check_records", "check_rtcp"]
 
 NOT, AGREES, SURE = 0, 1, 2
 #: A DNS message whose question is a NetBIOS name.
 NBNS = 3
-
-# Values of patterns.Parser.
-SNMP, LDAP = 5, 6
 
 _RECORD_HEADER = 5  # RFC 8446 5.1: type, version, length
 _DTLS_HEADER = 13  # RFC 6347 4.1: type, version, epoch, sequence number, length
@@ -101,60 +98,6 @@ def check_dns(buf, start, stop, wire):
         return AGREES
     ends = questions != 1 or answers + others > 0 or at + 4 == start + wire
     return SURE if ends else AGREES
-
-
-@inline
-def check_ber(buf, start, stop, wire, parser):
-    """Check SNMP, LDAP or Kerberos: one ASN.1 value that fills the message."""
-    # Outermost length, short or long form (X.690 8.1.3).
-    at = start + 1
-    spans = (
-        1 if parser == SNMP or parser == LDAP else 2
-    )  # Kerberos: a tag of its own around a SEQUENCE
-    for span in range(spans):
-        if span == 1:
-            if at >= stop or buf[at] != 0x30:
-                return NOT
-            at += 1
-        if at + 5 > stop:
-            return NOT
-        size = np.int64(buf[at])
-        at += 1
-        if size >= 0x80:
-            width = size & 0x7F
-            if width < 1 or width > 4:
-                return NOT
-            size = 0
-            for _ in range(width):
-                size = (size << 8) | np.int64(buf[at])
-                at += 1
-        # LDAP may put several messages into one segment, or one into several.
-        if at + size != start + wire and parser != LDAP:
-            return NOT
-        if size < 5:
-            return NOT
-    if spans == 2:
-        # pvno [1] or [0] INTEGER 5 (RFC 4120 5.2.2).
-        if at + 5 > stop or not (0xA0 <= buf[at] <= 0xA1) or buf[at + 1] != 3:
-            return NOT
-        return SURE if buf[at + 2] == 2 and buf[at + 3] == 1 and buf[at + 4] == 5 else NOT
-    if at + 3 > stop or buf[at] != 2 or buf[at + 1] < 1 or buf[at + 1] > 4:
-        return NOT
-    number = np.int64(buf[at + 2])
-    small = buf[at + 1] == 1
-    at += 2 + np.int64(buf[at + 1])
-    if at + 2 > stop:
-        return NOT
-    tag = np.int64(buf[at])
-    if parser == SNMP:
-        # Version 0 or 1 and a community, or version 3 and a header (RFC 1901 2, RFC 3412 6).
-        if small and number <= 1 and tag == 4:
-            return SURE
-        return SURE if small and number == 3 and tag == 0x30 else NOT
-    # protocolOp [APPLICATION 0..25] (RFC 4511 4.2 to 4.14).
-    if tag in (0x60, 0x61, 0x63, 0x64, 0x65, 0x77, 0x78):
-        return SURE
-    return AGREES if 0x42 <= tag <= 0x79 else NOT
 
 
 @inline

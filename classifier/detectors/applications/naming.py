@@ -4,28 +4,31 @@ How this works
 --------------
 ``name_flows`` compares the first messages of every flow with the signatures and writes a code;
 ``name_runs`` looks at flows that are still unknown for what a run of packets has in common;
-``find_names`` finds client hellos and Host lines. Python handles only the flows with a name to
-decode. Work is in proportion to the messages looked at: for TCP the head of each direction, for
+``places`` finds client hellos and Host lines, ``hellos`` adds those inside QUIC. Python handles
+only the flows with a name to decode. Work is in proportion to the messages looked at: for TCP the head of each direction, for
 UDP six datagrams at most (thirty-two while nothing is known).
 """
 
 import functools
+import re
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifier.detectors.applications._kernels import name_flows, name_runs
-from classifier.detectors.applications._places import HELLO_COLUMNS, find_names
 from classifier.detectors.applications.catalogue import APPLICATIONS, CATALOGUE
+from classifier.detectors.applications.hellos import Hellos, joined_hellos
 from classifier.detectors.applications.patterns import SignatureTable, compile_signatures
+from classifier.detectors.applications.places import find_hellos, find_hosts
+from classifier.detectors.applications.signatures_devices import DEVICES
 from classifier.detectors.applications.signatures_infrastructure import INFRASTRUCTURE
 from classifier.detectors.applications.signatures_internet import INTERNET
 from classifier.detectors.applications.tls import describe_hellos
 from classifier.detectors.interface import Names
 from classifier.tables import FlowBatch
 
-__all__ = ["name_applications"]
+__all__ = ["Found", "look_for_names", "name_applications", "readable"]
 
 #: RFC 1035 2.3.4 and RFC 6066 3: no host name is longer.
 NAME_CHARACTERS = 255
@@ -40,21 +43,57 @@ _BY_PROTOCOL = {
     89: "ospf",
     103: "pim",
     112: "vrrp",
+    113: "pgm",
     132: "sctp",
 }
 
 #: What an application is called on a port that is registered for a use of it.
 _BY_PORT = {
     ("tls", 465): "smtps",
+    ("tls", 563): "nntps",
     ("tls", 636): "ldaps",
     ("tls", 3269): "ldaps",
     ("tls", 853): "dot",
+    ("tls", 990): "ftps",
     ("tls", 993): "imaps",
     ("tls", 995): "pop3s",
+    ("tls", 2083): "radsec",
+    ("tls", 4460): "nts-ke",
     ("tls", 5061): "sips",
+    ("tls", 5671): "amqps",
+    ("tls", 6514): "syslog-tls",
+    ("tls", 6697): "ircs",
     ("tls", 8883): "mqtts",
+    ("quic", 853): "doq",
     ("dns", 5353): "mdns",
     ("dns", 5355): "llmnr",
+}
+
+#: What the first ALPN name of a client hello says the application is (IANA's list of
+#: ALPN identifiers).
+_BY_ALPN = {
+    b"dot": "dot",
+    b"doq": "doq",
+    b"ntske/1": "nts-ke",
+    b"ftp": "ftps",
+    b"imap": "imaps",
+    b"pop3": "pop3s",
+    b"nntp": "nntps",
+    b"irc": "ircs",
+    b"xmpp-client": "xmpps",
+    b"xmpp-server": "xmpps",
+    b"mqtt": "mqtts",
+    b"sip/2": "sips",
+    b"coap": "coaps",
+    b"co": "coaps",
+    b"radius/1.0": "radsec",
+    b"radius/1.1": "radsec",
+    b"postgresql": "postgresql",
+    b"tds/8.0": "tds",
+    b"smb": "smb",
+    b"stun.turn": "stun",
+    b"stun.nat-discovery": "stun",
+    b"bep/1.0": "syncthing",  # Syncthing's Block Exchange Protocol 1
 }
 
 #: Infrastructure that goes by its port where the capture holds no payload at all.
@@ -77,7 +116,7 @@ def _tables() -> _Tables:
         by_protocol[number] = APPLICATIONS.index(name)
     counts = [len(entry.ports) for entry in CATALOGUE.values()]
     return _Tables(
-        compile_signatures(INTERNET + INFRASTRUCTURE),
+        compile_signatures(INTERNET + DEVICES + INFRASTRUCTURE),
         by_protocol,
         np.cumsum([0, *counts]).astype(np.int64),
         np.array([port for entry in CATALOGUE.values() for port in entry.ports], np.int64),
@@ -85,17 +124,26 @@ def _tables() -> _Tables:
     )
 
 
+#: C0 controls, DEL, and ``\\``, which begins an escape.
+_ESCAPED = re.compile(rb"[\x00-\x1f\x7f\\]|\xc2[\x80-\x9f]")
+
+
 def readable(name: bytes) -> str:
-    r"""Return a name from the wire as printable ASCII, all else and ``\`` as ``\xNN``."""
-    text = ""
+    r"""Return a name from the wire as text.
+
+    Valid UTF-8 stays as it is; bytes that are none, control characters and ``\`` become ``\xNN``.
+    """
     if name.isascii() and b"\\" not in name and name.decode("ascii").isprintable():
         return name[:NAME_CHARACTERS].decode("ascii")
-    for byte in name:
-        piece = chr(byte) if 0x20 <= byte <= 0x7E and byte != 0x5C else f"\\x{byte:02x}"
-        if len(text) + len(piece) > NAME_CHARACTERS:
-            break
-        text += piece
-    return text
+    # An escape takes four characters: more bytes than these cannot show
+    kept = _ESCAPED.sub(
+        lambda found: b"".join(b"\\x%02x" % byte for byte in found[0]), name[: 4 * NAME_CHARACTERS]
+    )
+    text = kept.decode("utf-8", "backslashreplace")
+    if len(text) <= NAME_CHARACTERS:
+        return text
+    inside = text.rfind("\\x", NAME_CHARACTERS - 3, NAME_CHARACTERS + 1)
+    return text[: inside if inside >= 0 else NAME_CHARACTERS]
 
 
 def _refine(flows: NDArray[np.void], codes: NDArray[np.int16]) -> None:
@@ -123,6 +171,55 @@ def _name_bare(batch: FlowBatch, codes: NDArray[np.int16]) -> None:
         codes[rows[np.isin(flows["resp_port"][rows], ports)]] = APPLICATIONS.index(name)
 
 
+class Found(NamedTuple):
+    """What names the flows of a batch, before it is text.
+
+    Attributes
+    ----------
+    codes : ndarray of int16, shape (n_flows,)
+        Places in ``APPLICATIONS``.
+    starts : ndarray of bool, shape (n_flows,)
+    hosts : list of (flow row, value of the Host line)
+    hellos : tuple of Hellos
+    google : list of (flow row, server name)
+    """
+
+    codes: NDArray[np.int16]
+    starts: NDArray[np.bool_]
+    hosts: list[tuple[int, bytes]]
+    hellos: tuple[Hellos, Hellos]
+    google: list[tuple[int, bytes]]
+
+
+def look_for_names(batch: FlowBatch) -> Found:
+    """Name flows by their first messages, and find client hellos and Host lines."""
+    flows, packets, payload = batch.flows, batch.packets, batch.payload
+    tables = _tables()
+    codes = np.zeros(flows.size, np.int16)
+    starts = np.zeros(flows.size, np.bool_)
+    nbns, quic, rtp, tls, dtls, stun, http, websocket = (
+        APPLICATIONS.index(name)
+        for name in ("nbns", "quic", "rtp", "tls", "dtls", "stun", "http", "websocket")
+    )
+    name_flows(
+        flows,
+        packets,
+        payload,
+        tuple(tables.signatures),
+        nbns,
+        tables.by_protocol,
+        tables.port_offsets,
+        tables.ports,
+        codes,
+        starts,
+    )
+    name_runs(flows, packets, payload, tls, quic, rtp, codes)
+    hosts = find_hosts(batch, np.flatnonzero((codes == http) | (codes == websocket)))
+    hellos = find_hellos(batch, codes == tls, codes == dtls, codes == stun)
+    in_place, joined, google = joined_hellos(batch, hellos, np.flatnonzero(codes == quic))
+    return Found(codes, starts, hosts, (in_place, joined), google)
+
+
 def name_applications(batch: FlowBatch) -> Names:
     """Name the applications of flows by what their packets hold.
 
@@ -141,44 +238,32 @@ def name_applications(batch: FlowBatch) -> Names:
     A port settles only content that agrees with it, apart from infrastructure of which the capture
     holds no payload.
     """
-    flows, packets, payload = batch.flows, batch.packets, batch.payload
-    tables = _tables()
-    codes = np.zeros(flows.size, np.int16)
-    starts = np.zeros(flows.size, np.bool_)
-    nbns, quic, rtp, tls, dtls, http, websocket = (
-        APPLICATIONS.index(name)
-        for name in ("nbns", "quic", "rtp", "tls", "dtls", "http", "websocket")
-    )
-    name_flows(
-        flows,
-        packets,
-        payload,
-        tuple(tables.signatures),
-        nbns,
-        tables.by_protocol,
-        tables.port_offsets,
-        tables.ports,
-        codes,
-        starts,
-    )
-    name_runs(flows, packets, payload, tls, quic, rtp, codes)
-    spans = np.zeros((flows.size, 2), np.int64)
-    hellos = np.zeros((flows.size, HELLO_COLUMNS), np.int64)
-    found = find_names(flows, packets, payload, codes, http, websocket, tls, dtls, spans, hellos)
-    ja4 = np.full(flows.size, "", object)
-    if found:
-        with_hello = hellos[:found, 0]
-        spans[with_hello], ja4[with_hello] = describe_hellos(
-            payload, np.ascontiguousarray(hellos[:found, 1:])
-        )
-    server_name = np.full(flows.size, "", object)
+    found = look_for_names(batch)
+    codes = found.codes
+    ja4 = np.full(codes.size, "", object)
+    server_name = np.full(codes.size, "", object)
     known: dict[bytes, str] = {}
-    for row in np.flatnonzero(spans[:, 1] > spans[:, 0]).tolist():
-        name = payload[spans[row, 0] : spans[row, 1]].tobytes()
-        text = known.get(name)
+
+    def name(row: int, raw: bytes) -> None:
+        text = known.get(raw)
         if text is None:
-            text = known[name] = readable(name)
+            text = known[raw] = readable(raw)
         server_name[row] = text
-    _refine(flows, codes)
+
+    for row, raw in (*found.hosts, *found.google):
+        name(row, raw)
+    for hellos in found.hellos:
+        if hellos.flow.size == 0:
+            continue
+        spans, ja4[hellos.flow] = describe_hellos(hellos.payload, hellos.rows)
+        for row, span in zip(hellos.flow.tolist(), spans.tolist(), strict=True):
+            start, stop, alpn, alpn_stop = span
+            if stop > start:
+                name(row, hellos.payload[start:stop].tobytes())
+            if alpn_stop > alpn:
+                better = _BY_ALPN.get(hellos.payload[alpn:alpn_stop].tobytes())
+                if better:
+                    codes[row] = APPLICATIONS.index(better)
+    _refine(batch.flows, codes)
     _name_bare(batch, codes)
-    return Names(tables.names[codes], server_name, ja4, starts)
+    return Names(_tables().names[codes], server_name, ja4, found.starts)

@@ -14,8 +14,10 @@ and sorts the signatures into 256 buckets by the first byte of the message, for 
 a message is compared with the ten or so signatures of its bucket only.
 """
 
+import functools
 import itertools
 import re
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -53,11 +55,7 @@ class Parser(IntEnum):
     DTLS = 2
     DNS = 3
     DNS_TCP = 4  # the same after a 16-bit length
-    SNMP = 5  # ASN.1 BER
-    LDAP = 6
-    KERBEROS = 7
-    KERBEROS_TCP = 8  # the same after a 32-bit length
-    RTCP = 9
+    RTCP = 5
 
 
 class Signature(NamedTuple):
@@ -129,15 +127,14 @@ Atom = tuple[int, int, int, int]
 _TOKEN = re.compile(r"'[^']*'|[^\s']+")
 
 
-def _byte(text: str, offset: int) -> list[Atom]:
-    """Return the atom of one alternative, none for ``..``."""
-    if text == "..":
-        return []
+@functools.cache
+def _byte(text: str) -> tuple[int, int, int]:
+    """Return mask, least and greatest of one alternative."""
     if "/" in text:
         value, mask = (int(part, 16) for part in text.split("/"))
-        return [(offset, mask, value, value)]
+        return mask, value, value
     least, _, greatest = text.partition("-")
-    return [(offset, 0xFF, int(least, 16), int(greatest or least, 16))]
+    return 0xFF, int(least, 16), int(greatest or least, 16)
 
 
 def parse_pattern(pattern: str) -> list[list[Atom]]:
@@ -158,15 +155,21 @@ def parse_pattern(pattern: str) -> list[list[Atom]]:
             choices.append([[(offset + i, 0xFF, b, b) for i, b in enumerate(text)]])
             offset += len(text)
         else:
-            choices.append([_byte(part, offset) for part in token.split("|")])
+            if token != "..":
+                choices.append([[(offset, *_byte(part))] for part in token.split("|")])
             offset += 1
     return [list(itertools.chain(*way)) for way in itertools.product(*choices)]
 
 
-def _first_bytes(atoms: list[Atom]) -> list[int]:
+def _first_bytes(atoms: list[Atom]) -> Sequence[int]:
     """Return the first bytes that a message with these atoms can have."""
-    here = [a for a in atoms if a[0] == 0]
-    return [b for b in range(256) if all(least <= b & m <= most for _, m, least, most in here)]
+    here = next((a for a in atoms if a[0] == 0), None)
+    if here is None:
+        return range(256)
+    _, mask, least, most = here
+    if mask == 0xFF:
+        return range(least, most + 1)
+    return [b for b in range(256) if least <= b & mask <= most]
 
 
 def compile_signatures(signatures: tuple[Signature, ...]) -> SignatureTable:

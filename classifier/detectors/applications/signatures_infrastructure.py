@@ -1,4 +1,4 @@
-"""Signatures of what keeps networks, hosts, stores and plants running.
+"""Signatures of what keeps networks, hosts and stores running.
 
 Each names the document its bytes come from; the notation is that of ``patterns``.
 """
@@ -41,16 +41,38 @@ _NAMES_AND_TIME = (
     S("nat-pmp", UDP, "00 01|02 00 00", "RFC 6886 3.3", needs=PORT, opens=True, size=(12, 12)),
     S("nat-pmp", UDP, "02 00-02|80-82 00", "RFC 6887 7", needs=PORT, opens=True, size=(24, 1100)),
     S("nbdgm", UDP, "10-16", "RFC 1002 4.4", needs=PORT, opens=True, size=(10, 1500)),
+    S("roughtime", UDP, "02 00 00 00 40 00 00 00 'NONC' 'PAD' ff", "Roughtime, Google 2016", opens=True, size=(1024, 1500)),
+    S("roughtime", UDP, "'ROUGHTIM'", "draft-ietf-ntp-roughtime 5", opens=True),
+    S("roughtime", UDP, "05 00 00 00 40 00 00 00", "Roughtime, Google 2016", within="srep"),
     S("bjnp", UDP, "'BJN' 42|50 01-02|81-82", "Canon BJNP, SANE pixma", opens=True),
 )
 
+# Lengths in BER (X.690 8.1.3), and where the message ends by them: offset, width, what to add.
+_LENGTHS = (
+    ("05-7f", (1, 1, 2)), ("81 ..", (2, 1, 3)), ("82 .. ..", (2, 2, 4)), ("83 .. .. ..", (2, 3, 5)),
+    ("84 .. .. .. ..", (2, 4, 6)),
+)
+# Lengths of a value and of the SEQUENCE that fills it.
+_TWO_LENGTHS = (("05-7f", "05-7f"), ("81 ..", "05-7f"), ("81 ..", "81 .."), ("82 .. ..", "81 .."), ("82 .. ..", "82 .. .."))
+_NUMBERS = ("01 ..", "02 .. ..", "03 .. .. ..", "04 .. .. .. ..")
+# Protocol version 5, [1] in requests for tickets, [0] elsewhere.
+_KERBEROS = tuple(f"{outer} 30 {inner} a0-a1 03 02 01 05" for outer, inner in _TWO_LENGTHS)
+
+_BER = (
+    # Version 1 or 2c and a community, or version 3 and a header.
+    *(S("snmp", UDP, f"30 {n} 02 01 00-01 04", "RFC 1901 2, RFC 3417", opens=True, length=end) for n, end in _LENGTHS),
+    *(S("snmp", UDP, f"30 {n} 02 01 03 30", "RFC 3412 6", opens=True, length=end) for n, end in _LENGTHS),
+    # A number and an operation: those of which there is no doubt, then all.
+    *(S("ldap", BOTH, f"30 {n} 02 {i} 60-61|63-65|77-78", "RFC 4511 4.1.1", opens=True) for n, _ in _LENGTHS for i in _NUMBERS),
+    *(S("ldap", BOTH, f"30 {n} 02 {i} 42-79", "RFC 4511 4.1.1", needs=PEER, opens=True) for n, _ in _LENGTHS for i in _NUMBERS),
+    *(S("kerberos", UDP, f"6a|6c {v}", "RFC 4120 5", opens=True) for v in _KERBEROS),
+    *(S("kerberos", UDP, f"6b|6d-6f|74-76|7e {v}", "RFC 4120 5") for v in _KERBEROS),
+    *(S("kerberos", TCP, f"00 00 .. .. 6a|6c {v}", "RFC 4120 7.2.2", opens=True, length=(0, 4, 4)) for v in _KERBEROS),
+    *(S("kerberos", TCP, f"00 00 .. .. 6b|6d|7e {v}", "RFC 4120 7.2.2", length=(0, 4, 4)) for v in _KERBEROS),
+)
+
 _MANAGEMENT = (
-    S("snmp", UDP, "30", "RFC 3417, RFC 3416", opens=True, parser=Parser.SNMP),
-    S("ldap", BOTH, "30", "RFC 4511 4.1.1", opens=True, parser=Parser.LDAP),
-    S("kerberos", UDP, "6a|6c", "RFC 4120 5", opens=True, parser=Parser.KERBEROS),
-    S("kerberos", UDP, "6b|6d-6f|74-76|7e", "RFC 4120 5", parser=Parser.KERBEROS),
-    S("kerberos", TCP, "00 00 .. .. 6a|6c", "RFC 4120 7.2.2", opens=True, parser=Parser.KERBEROS_TCP),
-    S("kerberos", TCP, "00 00 .. .. 6b|6d|7e", "RFC 4120 7.2.2", parser=Parser.KERBEROS_TCP),
+    *_BER,
     S("syslog", BOTH, "'<' 30-39 3e", "RFC 5424 6.1", needs=PORT, opens=True),
     S("syslog", BOTH, "'<' 31-39 30-39 3e", "RFC 5424 6.1", needs=PORT, opens=True),
     S("syslog", BOTH, "'<1' 30-39 30-39 3e", "RFC 5424 6.1", needs=PORT, opens=True),
@@ -68,6 +90,22 @@ _MANAGEMENT = (
     S("sflow", UDP, "00 00 00 05 00 00 00 01|02", "sFlow 5", needs=PEER, opens=True, size=(28, 9000)),
     S("ipmi", UDP, "06 00 ff 06|07", "IPMI 2.0 13.1", opens=True),
     S("zabbix", TCP, "'ZBXD' 01-07", "Zabbix protocol header", opens=True),
+    S("iperf3", TCP, " ".join(["32-7a"] * 36) + " 00", "iperf3 iperf_api.h, cookie", opens=True, size=(37, 37)),
+    S("iperf3", UDP, "'9876'", "iperf3 iperf.h, UDP_CONNECT_MSG", needs=PEER, opens=True, size=(4, 4)),
+    S("iperf3", UDP, "'6789'", "iperf3 iperf.h, UDP_CONNECT_REPLY", needs=PEER, size=(4, 4)),
+    S("speedtest", TCP, "'HI ' 30-66 30-66 30-66 30-66 30-66 30-66 30-66 30-66 2d", "Ookla server protocol, nDPI ookla", opens=True),
+    S("speedtest", TCP, "'HI' 0a", "Ookla server protocol, nDPI ookla", needs=PEER, opens=True),
+    S("speedtest", TCP, "'HELLO 2.'", "Ookla server protocol, nDPI ookla", needs=PEER),
+    S("lumberjack", TCP, "31-32 43|44|4a|57 00", "Elastic lumberjack protocol 2", needs=PORT, opens=True),
+    S("gelf", UDP, "1e 0f", "Graylog extended log format, chunks", needs=PORT, opens=True, size=(12, 8192)),
+    S("collectd", UDP, "00 00 00 .. 20-7e", "collectd binary protocol", needs=PORT, opens=True),
+    S("munin", TCP, "'# munin node at '", "Munin network protocol", opens=True),
+    S("check-mk", TCP, "'<<<check_mk>>>'", "Checkmk agent output"),
+    S("kismet", TCP, "'*KISMET: '", "Kismet 2 client protocol", opens=True),
+    S("jdwp", TCP, "'JDWP-Handshake'", "Java Debug Wire Protocol", opens=True),
+    S("distcc", TCP, "'DIST0000000' 31-33", "distcc protocol 1 to 3", opens=True),
+    S("avast", TCP, "'NOSA'", "nDPI avast", opens=True, length=(4, 2, 0)),
+    S("alicloud", TCP, "ce fa be ba .. .. 00 00", "nDPI alicloud", opens=True),
     S("openflow", TCP, "01-06 00 00 08", "OpenFlow 1.5 7.5.1", needs=PEER, opens=True, size=(8, 8)),
     S("openflow", TCP, "04-06 00 00 10", "OpenFlow 1.5 7.5.1", needs=PEER, opens=True, size=(16, 16)),
 )
@@ -91,6 +129,8 @@ _STORES = (
     S("postgresql", TCP, "00 00 00 10 04 d2 16 2e", "PostgreSQL 55.7", opens=True, size=(16, 16)),
     S("tds", TCP, "12 01 .. .. 00 00 .. 00 00 00", "[MS-TDS] 2.2.6.5", opens=True, length=(2, 2, 0)),
     S("tds", TCP, "04 01 .. .. .. .. 01", "[MS-TDS] 2.2.3", needs=PEER, length=(2, 2, 0)),
+    S("tds", UDP, "05 .. .. 'ServerName;'", "[MC-SQLR] 2.2.5"),
+    S("tds", UDP, "02-03", "[MC-SQLR] 2.2.1", needs=PORT, opens=True, size=(1, 1)),
     S("tns", TCP, "@2 00 00 01 00", "Oracle Net", opens=True, length=(0, 2, 0), within="(description="),
     S("redis", TCP, "2a 30-39 0d 0a 24 30-39", "Redis serialization protocol", opens=True),
     S("redis", TCP, "2a 30-39 30-39 0d 0a 24 30-39", "Redis serialization protocol", opens=True),
@@ -111,6 +151,8 @@ _STORES = (
     S("mqtt", TCP, "10 .. 00 04 'MQTT' 03-05", "MQTT 5.0 3.1", opens=True),
     S("mqtt", TCP, "10 .. .. 00 04 'MQTT' 03-05", "MQTT 5.0 3.1", opens=True),
     S("mqtt", TCP, "10 .. 00 06 'MQIsdp' 03", "MQTT 3.1", opens=True),
+    S("mqtt", TCP, "c0 00", "MQTT 3.1.1 3.12", needs=PEER, size=(2, 2)),
+    S("mqtt", TCP, "d0 00", "MQTT 3.1.1 3.13", needs=PEER, size=(2, 2)),
     S("mqtt", TCP, "20 02 00|01 00-05", "MQTT 3.1.1 3.2", needs=PEER, size=(4, 4)),
     S("mqtt", TCP, "30-3f|82|c0", "MQTT 3.1.1 2.2", needs=PEER, size=(2, 129), length=(1, 1, 2)),
     S("amqp", TCP, "'AMQP' 00|01|02|03 00|01 00|09 00|01|09|0a", "AMQP 0-9-1 4.2.2", opens=True),
@@ -130,30 +172,19 @@ _STORES = (
     S("fix", TCP, "'8=FIX'", "FIX session layer", opens=True),
     S("hl7", TCP, "0b 'MSH|'", "HL7 minimal lower layer protocol", opens=True),
     S("dicom", TCP, "01 00 @6 00 01 00 00", "DICOM PS3.8 9.3.2", opens=True, length=(2, 4, 6)),
+    S("giop", UDP, "'MIOP' 10-11", "OMG unreliable multicast inter-ORB protocol", opens=True),
+    S("gearman", TCP, "00 'RE' 51|53 00 00 00 01-2a", "Gearman binary protocol", opens=True),
+    S("zeromq", TCP, "ff 00 00 00 00 00 00 00 .. 7f", "ZMTP 3.1 2.3", opens=True),
+    S("openwire", TCP, "00 00 .. .. 01 'ActiveMQ'", "OpenWire 2 WIREFORMAT_INFO", opens=True),
+    S("nsq", TCP, "'  V2'", "NSQ TCP protocol", opens=True),
+    S("thrift", TCP, "80 01 00 01-04 00 00", "Thrift binary protocol, strict", opens=True),
+    S("thrift", TCP, "00 00 .. .. 80 01 00 01-04 00 00", "Thrift framed transport", opens=True, length=(0, 4, 4)),
+    S("drda", TCP, "00 .. d0 01|41 00 01 00 .. 10 41", "DRDA volume 3, EXCSAT", opens=True),
+    S("clickhouse", TCP, "00 .. 'ClickHouse'", "ClickHouse native protocol, hello", opens=True),
+    S("bolt", TCP, "60 60 b0 17", "Neo4j Bolt handshake", opens=True, size=(20, 1500)),
+    S("json-rpc", TCP, "7b", "JSON-RPC 2.0 4", opens=True, within='"jsonrpc"'),
     S("rtps", UDP, "'RTPS' 01|02", "OMG DDSI-RTPS 2.3, 8.3.3", opens=True, size=(20, 65535)),
-    S("monero", TCP, "01 21 01 01 01 01 01 01", "Monero levin protocol", opens=True),
-    S("bitcoin", TCP, "f9 be b4 d9 61-7a 61-7a 61-7a", "Bitcoin P2P message header", opens=True),
-    S("stratum", TCP, "7b", "Stratum mining protocol", opens=True, within='"mining.'),
-)
-
-_INDUSTRY = (
-    S("modbus", TCP, "@2 00 00 00 .. .. 01-2b|81-ab", "Modbus/TCP 3.1.3", needs=PEER, opens=True, length=(4, 2, 6)),
-    S("s7comm", TCP, "03 00 .. .. 02 f0 80 32|72", "Wireshark s7comm"),
-    S("iso-tsap", TCP, "03 00 .. .. .. e0|d0", "RFC 1006 6", needs=PORT, opens=True, length=(2, 2, 0)),
-    # The connection request of a TSAP of two bytes, or of the longer one of S7comm-plus, before it.
-    S("s7comm", TCP, "03 00 00 16 11 e0|d0 @22 03 00 .. .. 02 f0 80 32", "Wireshark s7comm", opens=True),
-    S("s7comm", TCP, "03 00 00 24 1f e0|d0 @36 03 00 .. .. 02 f0 80 72", "Wireshark s7comm", opens=True),
-    S("iec104", TCP, "68 04 07|0b|13|23|43|83 00 00 00", "IEC 60870-5-104 5", opens=True),
-    S("iec104", TCP, "68 04-fd", "IEC 60870-5-104 5", needs=PEER, length=(1, 1, 2)),
-    S("dnp3", TCP, "05 64 05-ff", "IEEE 1815 9.2", needs=PEER, opens=True),
-    S("ethernet-ip", TCP, "65 00 04 00 00 00 00 00", "CIP volume 2, 2-4.4", opens=True, size=(28, 28)),
-    S("ethernet-ip", BOTH, "63-66|6f|70 00", "CIP volume 2, 2-3", needs=PEER, opens=True, length=(2, -2, 24)),
-    S("opc-ua", TCP, "'HELF'", "OPC UA part 6, 7.1.2", opens=True, length=(4, -4, 0)),
-    S("bacnet", UDP, "81 00-0b .. .. 01", "ASHRAE 135 J.2", opens=True, length=(2, 2, 0)),
-    S("bacnet", UDP, "81 00-0b", "ASHRAE 135 J.2", needs=PEER, opens=True, length=(2, 2, 0)),
-    S("knxnet-ip", UDP, "06 10 02-0a 00-32", "KNXnet/IP core", opens=True, length=(4, 2, 0)),
-    S("some-ip", UDP, "ff ff 81 00", "AUTOSAR SOME/IP-SD", opens=True, length=(4, 4, 8)),
 )
 
 #: In the order in which they are compared.
-INFRASTRUCTURE = (*_MANAGEMENT, *_ROUTING, *_STORES, *_INDUSTRY, *_NAMES_AND_TIME)
+INFRASTRUCTURE = (*_MANAGEMENT, *_ROUTING, *_STORES, *_NAMES_AND_TIME)

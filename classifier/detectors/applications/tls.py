@@ -14,6 +14,9 @@ The structure is that of RFC 8446 4.1.2 (RFC 6347 4.2.1 for the cookie of DTLS):
 The server name is extension 0 (RFC 6066 3), ALPN 16 (RFC 7301), signature algorithms 13, supported
 versions 43. Values 0x?A?A are GREASE (RFC 8701) and count for nothing.
 
+An encrypted hello (RFC 9849, extension 0xfe0d) is one extension more; the name is then that of the
+outer hello, the provider's.
+
 JA4 is FoxIO's fingerprint (github.com/FoxIO-LLC/ja4, technical_details/JA4.md, BSD licence). It is
 given for whole hellos only: a hello of which the capture holds a part has none, but may still have
 its server name.
@@ -27,7 +30,10 @@ from numpy.typing import NDArray
 from classifier._jit import kernel
 from classifier.detectors._reading import be16
 
-__all__ = ["describe_hellos", "ja4_of_key", "parse_hellos"]
+__all__ = ["DTLS", "QUIC", "TCP", "describe_hellos", "ja4_of_key", "parse_hellos"]
+
+# What carries a hello: the last column of its row.
+TCP, DTLS, QUIC = range(3)
 
 #: Bytes of a key that are not lists.
 KEY_HEADER = 12
@@ -61,12 +67,12 @@ def parse_hellos(payload, hellos, scratch, names, keys):
     payload : ndarray of uint8, read
     hellos : ndarray of int64, shape (n, 4), read
         First and last byte (half-open) of what was kept of the hello's body, its declared bytes,
-        and 1 for DTLS.
+        and what carries it.
     scratch : ndarray of uint8, written
         Room for the keys: ``KEY_HEADER + stop - start`` bytes for each hello, whose lists take
         more room there than in the key.
-    names : ndarray of int64, shape (n, 2), written
-        ``payload[a:b]`` is the server name; empty where none.
+    names : ndarray of int64, shape (n, 4), written
+        ``payload[a:b]`` is the server name, ``payload[c:d]`` the first ALPN name; empty where none.
     keys : ndarray of int64, shape (n, 2), written
         ``scratch[a:b]`` is the key; empty where the hello is not whole or not well-formed.
     """
@@ -142,6 +148,8 @@ def parse_hellos(payload, hellos, scratch, names, keys):
                     alpn = np.int64(payload[i + 2])
                     alpn_first = payload[i + 3]
                     alpn_last = payload[i + 2 + alpn]
+                    names[h, 2] = i + 3
+                    names[h, 3] = i + 3 + alpn
             else:
                 scratch[out] = kind >> 8
                 scratch[out + 1] = kind & 0xFF
@@ -228,7 +236,7 @@ def ja4_of_key(key: bytes, transport: int) -> str:
     ----------
     key : bytes
     transport : int
-        0 TLS over TCP, 1 DTLS, 2 QUIC.
+        ``TCP``, ``DTLS`` or ``QUIC``.
     """
     version = _VERSIONS.get(int.from_bytes(key[:2]), "00")
     n_ciphers, n_extensions, n_listed = (int.from_bytes(key[i : i + 2]) for i in (6, 8, 10))
@@ -243,21 +251,20 @@ def ja4_of_key(key: bytes, transport: int) -> str:
 
 
 def describe_hellos(
-    payload: NDArray[np.uint8], hellos: NDArray[np.int64], transport: int | None = None
+    payload: NDArray[np.uint8], hellos: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """Return server name spans and JA4 fingerprints of client hellos.
+    """Return where the names in client hellos are, and their JA4 fingerprints.
 
     Parameters
     ----------
     payload : ndarray of uint8
     hellos : ndarray of int64, shape (n, 4)
         As ``parse_hellos`` takes them.
-    transport : int, optional
-        2 where the hellos came out of QUIC; else the hello tells.
 
     Returns
     -------
-    names : ndarray of int64, shape (n, 2)
+    names : ndarray of int64, shape (n, 4)
+        First and last byte (half-open) of the server name and of the first ALPN name.
     ja4 : ndarray of object (str), shape (n,)
 
     Notes
@@ -265,7 +272,7 @@ def describe_hellos(
     Takes time in proportion to the bytes of the hellos. Keys are hashed once each.
     """
     n = len(hellos)
-    names = np.zeros((n, 2), np.int64)
+    names = np.zeros((n, 4), np.int64)
     ja4 = np.full(n, "", object)
     known: dict[tuple[bytes, int], str] = {}
     for first in range(0, n, _HELLOS_AT_ONCE):
@@ -275,11 +282,11 @@ def describe_hellos(
         keys = np.zeros((len(part), 2), np.int64)
         parse_hellos(payload, part, scratch, names[first : first + len(part)], keys)
         held = scratch.tobytes()
-        for i, ((start, stop), dtls) in enumerate(
+        for i, ((start, stop), transport) in enumerate(
             zip(keys.tolist(), part[:, 3].tolist(), strict=True), first
         ):
             if stop > start:
-                key = (held[start:stop], dtls if transport is None else transport)
+                key = (held[start:stop], transport)
                 text = known.get(key)
                 if text is None:
                     text = known[key] = ja4_of_key(*key)

@@ -59,9 +59,24 @@ def test_a_keepalive_alone_is_weak_on_4500_and_nothing_elsewhere():
     assert found(P(0, b"\xff"), port=9999) == []
 
 
-def test_another_port_is_weak_with_four_packets_each_way_and_nothing_with_less():
-    assert found(*both_ways(4), port=9999)[0].strength is Strength.WEAK
-    assert found(*both_ways(3), port=9999) == []
+def test_any_port_is_strong_with_three_packets_each_way_and_nothing_with_less():
+    assert found(*both_ways(3), port=9999)[0].strength is Strength.STRONG
+    assert found(*both_ways(2), port=9999) == []
+
+
+def test_port_4500_alone_is_weak():
+    assert found(*both_ways(2))[0].strength is Strength.WEAK
+
+
+def test_one_direction_in_udp_is_weak_at_most_as_games_have_it_too():
+    packets = [P(0, esp(X, 20 + k)) for k in range(9)]
+    assert found(*packets)[0].strength is Strength.WEAK
+    assert found(*packets, port=9999) == []
+
+
+def test_content_that_is_not_random_is_weak_even_on_port_4500():
+    text = [P(d, esp((X, Y)[d], 5 + k)[:8] + b"clear text!!" * 4) for k in range(5) for d in (0, 1)]
+    assert found(*text)[0].strength is Strength.WEAK
 
 
 def test_a_repeated_second_number_is_not_esp():

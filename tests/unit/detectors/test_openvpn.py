@@ -213,3 +213,49 @@ def test_tls_and_http_and_ssh_streams_are_not_openvpn():
 def test_a_tcp_stream_whose_lengths_do_not_chain_is_not_openvpn():
     client, server = resets()
     assert found(P(0, framed(client) + b"\0\1\2\3"), P(1, framed(server)), proto=TCP) == []
+
+
+def cbc(peer_id: int, blocks: int, mac: int = 20, block: int = 16) -> bytes:
+    return (9 << 27 | peer_id).to_bytes(4, "big") + secret(mac + block + block * blocks)
+
+
+@pytest.mark.parametrize(("mac", "block"), [(20, 16), (32, 16), (64, 16), (20, 8)])
+def test_cbc_data_with_the_same_peer_id_both_ways_is_strong(mac, block):
+    packets = [P(d, cbc(5, 2 + n + d, mac, block)) for n in range(4) for d in (0, 1)]
+    (e,) = found(*packets)
+    assert (e.strength, e.detail.split(",")[0]) == (
+        Strength.STRONG,
+        "8 data messages with the same peer id both ways",
+    )
+
+
+def test_cbc_data_of_one_side_or_fewer_messages_is_nothing():
+    assert found(*[P(0, cbc(5, 2 + n)) for n in range(9)]) == []
+    assert found(*[P(d, cbc(5, 2 + n)) for n in range(3) for d in (0, 1)]) == []
+
+
+def test_cbc_data_of_other_peers_sizes_or_a_huge_peer_id_is_nothing():
+    other = [P(d, cbc(5 + d, 2)) for n in range(5) for d in (0, 1)]
+    uneven = [P(d, cbc(5, 2) + secret(n)) for n in range(5) for d in (0, 1)]
+    huge = [P(d, cbc(0x0A0B0C, 2)) for n in range(5) for d in (0, 1)]
+    for packets in (other, uneven, huge):
+        assert found(*packets) == []
+
+
+def test_tcp_segments_of_one_message_each_serve_where_the_head_is_cut():
+    # A snaplen of 96 keeps 30 bytes of each; the stream has a hole after the first
+    messages = [
+        P(0, framed(ovpn_control(7, CLIENT, hmac=20))),
+        P(0, framed(ovpn_control(4, CLIENT, hmac=20, body=secret(200)))),
+        P(0, framed(ovpn_control(5, CLIENT, hmac=20, packet_id=None))),
+        P(0, framed(ovpn_control(4, CLIENT, hmac=20, body=secret(90)))),
+    ]
+    cut = [P(p.direction, p.payload[:30], wire=len(p.payload)) for p in messages]
+    (e,) = found(*cut, proto=TCP)
+    assert e.strength is Strength.STRONG
+
+
+def test_tcp_segments_that_are_mostly_no_message_are_nothing():
+    data = [P(0, framed(ovpn_data_v2(0, 40 + n))[:30], wire=106) for n in range(5)]
+    other = [P(0, secret(90)) for _ in range(4)]
+    assert found(*[p for pair in zip(other, data, strict=False) for p in pair], proto=TCP) == []

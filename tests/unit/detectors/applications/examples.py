@@ -124,7 +124,7 @@ TALK = [
         "xmpp", TCP, 5222, b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' to='a'>"
     ),
     Example("irc", TCP, 6667, b"NICK joe\r\nUSER joe 0 * :Joe\r\n"),
-    Example("whatsapp", TCP, 443, b"ED" + h("0001 00000408") + b"WA" + h("0603")),
+    Example("whatsapp", TCP, 443, b"ED" + h("0001 000002 0802") + b"WA" + h("0603")),
 ]
 GAMES = [
     Example("source-engine", UDP, 27015, h("ffffffff") + b"TSource Engine Query\0"),

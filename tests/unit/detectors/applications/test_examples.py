@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 from build import F, P, batch
-from numba.core.dispatcher import Dispatcher
 from unit.detectors.applications.examples import (
-    EXAMPLES,
     HELLO,
     QUIC_INITIAL,
     SERVER_HELLO,
@@ -15,22 +13,27 @@ from unit.detectors.applications.examples import (
     dns,
     h,
 )
+from unit.detectors.applications.more_examples import ALL_EXAMPLES
 
+from classifier._jit import Kernel, plain
 from classifier.detectors.applications import APPLICATIONS, SERVICES, name_applications
 from classifier.detectors.applications._kernels import name_flows, name_runs
-from classifier.detectors.applications._places import find_names
 from classifier.detectors.applications.tls import parse_hellos
 
 #: Applications that are known by the IP protocol number, or by a run of packets.
 BY_OTHER_MEANS = {
-    "unknown", "icmp", "icmp6", "igmp", "ospf", "eigrp", "pim", "rsvp", "vrrp", "sctp", "dccp", "rtp",
+    "unknown", "icmp", "icmp6", "igmp", "ospf", "eigrp", "pim", "pgm", "rsvp", "vrrp", "sctp", "dccp",
+    "rtp", "xmpps", "coaps",
 }  # fmt: skip
 #: Content that needs a port, or the other direction, to agree.
 NEEDS_AGREEMENT = {
     "smtps", "imaps", "pop3s", "sips", "dot", "ldaps", "mqtts", "mdns", "llmnr", "ntp", "ptp", "coap",
     "nat-pmp", "hsrp", "gtp-c", "rip", "bfd", "kafka", "iso-tsap", "teamviewer", "syslog", "netflow",
     "dhcpv6", "iax2", "skinny", "afp", "rtmp", "slp", "radius", "ipfix", "sflow", "pop3", "telnet",
-    "nbdgm", "memcached", "whatsapp", "dnp3",
+    "nbdgm", "memcached", "dnp3", "nntps", "ftps", "radsec", "nts-ke", "amqps", "syslog-tls", "ircs",
+    "doq", "minecraft", "lumberjack", "gelf", "collectd", "gtp-prime", "pfcp", "mndp", "babel", "olsr",
+    "pcep", "rpki-rtr", "dlep", "egd", "fins", "synchrophasor", "hart-ip", "profinet", "lifx", "tds",
+    "ethereum",
 }  # fmt: skip
 #: What the beginning of a message may be taken for while the rest is missing.
 BEGINS_LIKE = {
@@ -40,6 +43,8 @@ BEGINS_LIKE = {
     "nbns": {"dns"},
     "s7comm": {"iso-tsap"},
     "rdp": {"iso-tsap"},
+    "stratum": {"json-rpc"},
+    "doq": {"quic"},
     "nfs": {"rpc"},
 }
 
@@ -58,12 +63,12 @@ def label(example: Example) -> str:
     return f"{example.application}-{example.port}"
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=label)
+@pytest.mark.parametrize("example", ALL_EXAMPLES, ids=label)
 def test_a_message_of_its_document_names_the_application(example: Example) -> None:
     assert named(flow(example)) == [example.application]
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=label)
+@pytest.mark.parametrize("example", ALL_EXAMPLES, ids=label)
 def test_a_message_cut_short_by_the_capture_is_never_taken_for_something_else(
     example: Example,
 ) -> None:
@@ -78,14 +83,14 @@ def test_a_message_cut_short_by_the_capture_is_never_taken_for_something_else(
 
 
 @pytest.mark.parametrize(
-    "example", [e for e in EXAMPLES if e.application not in NEEDS_AGREEMENT], ids=label
+    "example", [e for e in ALL_EXAMPLES if e.application not in NEEDS_AGREEMENT], ids=label
 )
 def test_the_port_adds_nothing_to_content_that_is_sure(example: Example) -> None:
     assert named(flow(example, port=49999)) == [example.application]
 
 
 def test_every_application_has_an_example_and_a_service() -> None:
-    assert {e.application for e in EXAMPLES} | BY_OTHER_MEANS == set(APPLICATIONS)
+    assert {e.application for e in ALL_EXAMPLES} | BY_OTHER_MEANS == set(APPLICATIONS)
     classes = {"web", "mail", "voice", "messaging", "game", "remote", "file", "stream"}
     assert set(SERVICES.values()) <= classes | {"infrastructure", "vpn", "unknown"}
     assert list(SERVICES) == list(APPLICATIONS)
@@ -164,10 +169,11 @@ def test_weak_content_needs_the_other_direction_or_the_port() -> None:
     assert named(alone, both, port) == ["unknown", "dnp3", "dnp3"]
 
 
-@pytest.mark.parametrize("kernel", [name_flows, name_runs, find_names, parse_hellos])
-def test_each_kernel_is_compiled_once(kernel: Dispatcher) -> None:
-    name_applications(batch(*(flow(example) for example in EXAMPLES)))
-    name_applications(batch())
+@pytest.mark.parametrize("kernel", [name_flows, name_runs, parse_hellos])
+def test_each_kernel_is_compiled_once(kernel: Kernel) -> None:
+    with plain(False):
+        name_applications(batch(*(flow(example) for example in ALL_EXAMPLES)))
+        name_applications(batch())
     assert len(kernel.signatures) == 1
 
 

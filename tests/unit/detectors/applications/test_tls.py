@@ -9,7 +9,7 @@ from reference.tls import alpn_characters, ja4, parse_hello
 from unit.detectors.applications.examples import DTLS_HELLO, HELLO, TCP, UDP, be, h
 
 from classifier.detectors.applications import name_applications
-from classifier.detectors.applications.tls import describe_hellos
+from classifier.detectors.applications.tls import DTLS, describe_hellos
 
 # The lists of technical_details/JA4.md.
 CIPHERS = "1301 1302 1303 c02b c02f c02c c030 cca9 cca8 c013 c014 009c 009d 002f 0035"
@@ -104,7 +104,7 @@ def test_dtls_hellos_have_their_own_letter_and_versions() -> None:
     assert names.server_name[0] == "server"
     assert names.ja4[0][:3] == "d13"
     body = hello(version="fefd", cookie=be(1, b"cookie"), values={"002b": b""})
-    rows = np.array([[0, len(body), len(body), 1]])
+    rows = np.array([[0, len(body), len(body), DTLS]])
     _, found = describe_hellos(np.frombuffer(body, np.uint8).copy(), rows)
     assert found[0] == ja4(parse_hello(body, len(body), dtls=True), "d")
     assert found[0].startswith("dd2d")
@@ -150,14 +150,22 @@ def test_a_server_name_extension_without_a_host_name_gives_none(value: bytes) ->
     [
         (b"example.com", "example.com"),
         (b"<script>\x1b[2J", r"<script>\x1b[2J"),
-        ("bücher.example".encode(), r"b\xc3\xbccher.example"),
+        ("bücher.example".encode(), "bücher.example"),
+        ("пример.рф".encode(), "пример.рф"),
+        (b"a\xffb", r"a\xffb"),
+        (b"\xc3", r"\xc3"),
+        (b"\xed\xa0\x80", r"\xed\xa0\x80"),  # a surrogate is no text
+        ("\x85a\x9b".encode(), r"\xc2\x85a\xc2\x9b"),  # C1 controls
+        ("ü".encode() * 300, "ü" * 255),
+        (b"a" * 253 + b"\xff" * 3, "a" * 253),
+        (b"a" * 251 + b"\xff" * 3, "a" * 251 + r"\xff"),
         (b"a\\x41", r"a\x5cx41"),
         (b"\r\n\0", r"\x0d\x0a\x00"),
         (b"a" * 400, "a" * 255),
         (b"\xff" * 400, r"\xff" * 63),
     ],
 )
-def test_server_names_are_printable_and_short(sent: bytes, shown: str) -> None:
+def test_server_names_are_text_without_controls_and_short(sent: bytes, shown: str) -> None:
     body = hello(values={"0000": be(2, h("00") + be(2, sent))})
     assert described(record(body))[0] == shown
 

@@ -1,0 +1,200 @@
+"""AnyConnect: TLS, and soon a DTLS session to the same server that resumes what TLS agreed on.
+
+Login and a first tunnel run in TLS, whose content is not visible. The tunnel's fast path is DTLS,
+keyed through TLS: its first hello names a session that no DTLS handshake made. Numbers are
+big-endian. First record of the client::
+
+    0    1   type            22, handshake
+    1    2   version         0xFEFF, 0xFEFD; 0x0100 is the version before RFC 4347
+    3    2   epoch           0
+    13   1   handshake type  1, client hello
+    25   2   version
+    59   1   session length  32
+    60  32   session         of TLS (X-DTLS-Session-ID), or the application's (X-DTLS-App-ID)
+
+Behind a server that ends TLS before the capture point, the tunnel's request is in clear text::
+
+    CONNECT /CSCOSSLC/tunnel HTTP/1.1 ...      HTTP/1.1 200 CONNECTED ...
+
+Sources
+-------
+N. Mavrogiannopoulos, "The OpenConnect VPN Protocol Version 1.2",
+draft-mavrogiannopoulos-openconnect-04, sections 2.1 (TLS channel) and 2.2 (DTLS channel: legacy
+resumption and PSK-NEGOTIATE); RFC 6347 4.2; RFC 5764 4.1.1 (use_srtp); OpenSSL, ``DTLS1_BAD_VER``.
+
+Strength
+--------
+Proof: the request in clear text and its answer. Strong: the request alone; a DTLS hello that names a
+session of 32 bytes, does not offer ``use_srtp`` and is answered, to the same server address and
+port as a live TLS flow of the same client that began before it (both flows); a DTLS handshake of
+version 0x0100 from both sides. Weak: the pair without an answer over DTLS.
+
+Mistaken for
+------------
+WebRTC offers ``use_srtp`` and names no session; TURN over DTLS beside TURN over TLS names none at
+its first connection, and would match where it resumes an earlier one. CoAP has no TLS beside it.
+
+Blind to
+--------
+AnyConnect without DTLS, which is TLS like any other. The pair is looked for among flows that end
+together (8,192 at most): where a border falls between the two, or one ended long before the other,
+neither is found. DTLS whose hello was not captured.
+"""
+
+import re
+from bisect import bisect_left
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.detectors._columns import (
+    Exchange,
+    begins_exchange,
+    find_exchanges,
+    head,
+    row_of_payload,
+    window,
+)
+from classifier.detectors.heads import Heads
+from classifier.detectors.interface import Detector
+from classifier.tables import Evidence, FlowBatch, Strength
+
+__all__ = ["DETECTOR"]
+
+TCP, UDP = 6, 17
+HANDSHAKE, APPLICATION_DATA, CLIENT_HELLO = 22, 23, 1
+ANSWERS = (2, 3)  # server hello, hello verify request
+HANDSHAKE_TYPE, SESSION_LENGTH, SESSION_BYTES = 13, 59, 32
+BAD_VERSION = 0x0100
+VERSIONS = (0xFEFF, 0xFEFD, BAD_VERSION)
+USE_SRTP = 14
+# A TLS flow is live until its last packet and the longest usual pause of dead peer detection
+PAUSE_NS = 60_000_000_000
+
+_NAME = "anyconnect"
+_EXCHANGES = (
+    Exchange(
+        b"CONNECT /CSCOSSLC/tunnel",
+        re.compile(rb"CONNECT /CSCOSSLC/tunnel HTTP/1\.[01]\r\n"),
+        re.compile(rb"HTTP/1\.[01] 200 "),
+        "request for the AnyConnect tunnel",
+    ),
+)
+
+
+class _Pair(NamedTuple):
+    tls: int
+    dtls: int
+
+
+def _dtls_hello(first: NDArray[np.uint8] | NDArray[np.int64]) -> NDArray[np.bool_]:
+    version = first[:, 1].astype(np.int64) << 8 | first[:, 2]
+    sound: NDArray[np.bool_] = (first[:, 0] == HANDSHAKE) & (
+        first[:, HANDSHAKE_TYPE] == CLIENT_HELLO
+    )
+    sound &= np.isin(version, VERSIONS) & (first[:, 3] == 0) & (first[:, 4] == 0)
+    return sound
+
+
+def _is_tls(first: NDArray[np.uint8] | NDArray[np.int64]) -> NDArray[np.bool_]:
+    kind: NDArray[np.bool_] = (first[:, 0] == HANDSHAKE) | (first[:, 0] == APPLICATION_DATA)
+    kind &= (first[:, 1] == 3) & (first[:, 2] <= 4)
+    return kind
+
+
+def select(heads: Heads) -> NDArray[np.bool_]:
+    """Choose the request in clear text, DTLS hellos, and TLS where there are any of those."""
+    dtls = heads.has_proto(UDP) & _dtls_hello(heads.orig)
+    chosen = dtls | (heads.has_proto(TCP) & begins_exchange(heads, _EXCHANGES))
+    if dtls.any():
+        chosen |= heads.has_proto(TCP) & _is_tls(heads.orig)
+    return chosen
+
+
+def _offers_srtp(hello: bytes) -> bool:
+    """Tell whether a client hello in a DTLS record offers RFC 5764's extension, or is damaged."""
+    at = SESSION_LENGTH
+    for width in (1, 1, 2, 1):  # session, cookie, cipher suites, compression methods
+        if at + width > len(hello):
+            return True
+        at += width + int.from_bytes(hello[at : at + width])
+    at += 2
+    while at + 4 <= len(hello):
+        if int.from_bytes(hello[at : at + 2]) == USE_SRTP:
+            return True
+        at += 4 + int.from_bytes(hello[at + 2 : at + 4])
+    return False
+
+
+def _pairs(batch: FlowBatch, dtls: NDArray[np.int64], tls: NDArray[np.int64]) -> list[_Pair]:
+    """Return each DTLS flow with the latest TLS flow of its endpoints that was live before it."""
+    f = batch.flows
+    names = ("ip_version", "orig_hi", "orig_lo", "resp_hi", "resp_lo", "resp_port")
+    server: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+    for row in tls.tolist():
+        endpoints = tuple(int(f[name][row]) for name in names)
+        server.setdefault(endpoints, []).append((int(f["first_ns"][row]), row))
+    for flows in server.values():
+        flows.sort()
+    found = []
+    for row in dtls.tolist():
+        begun = int(f["first_ns"][row])
+        flows = server.get(tuple(int(f[name][row]) for name in names), [])
+        at = bisect_left(flows, (begun, -1))
+        if at and int(f["last_ns"][flows[at - 1][1]]) + PAUSE_NS >= begun:
+            found.append(_Pair(flows[at - 1][1], row))
+    return found
+
+
+def _evidence(batch: FlowBatch, flow: int, row: int, strength: Strength, text: str) -> Evidence:
+    frame = int(batch.packets["frame"][row])
+    detail = f"{text}, packet {frame}"
+    return Evidence(flow, _NAME, strength, detail, row, _NAME, starts=True)
+
+
+def _row_after(batch: FlowBatch, flow: int, ts_ns: int) -> int:
+    """Return the row of a flow's first kept packet after a time, else of its last."""
+    start, stop = (int(batch.flows[name][flow]) for name in ("packets_start", "packets_stop"))
+    after = np.flatnonzero(batch.packets["ts_ns"][start:stop] >= ts_ns)
+    return start + int(after[0]) if after.size else stop - 1
+
+
+def detect(batch: FlowBatch) -> list[Evidence]:
+    """Find AnyConnect by a pair of flows, or by its request."""
+    proto = batch.flows["proto"]
+    found = find_exchanges(batch, _NAME, _NAME, _EXCHANGES)
+    first = window(batch, "orig", 0, SESSION_LENGTH + 1)
+    answer = window(batch, "resp", 0, HANDSHAKE_TYPE + 1)
+    hello = (proto == UDP) & _dtls_hello(first)
+    answered = (answer[:, 0] == HANDSHAKE) & np.isin(answer[:, HANDSHAKE_TYPE], ANSWERS)
+    old = hello & answered
+    for side in (first, answer):
+        old &= (side[:, 1] == BAD_VERSION >> 8) & (side[:, 2] == BAD_VERSION & 255)
+    named = hello & (first[:, SESSION_LENGTH] == SESSION_BYTES)
+    tls = np.flatnonzero((proto == TCP) & _is_tls(first))
+    of_tls: dict[int, Evidence] = {}
+    for pair in _pairs(batch, np.flatnonzero(named), tls):
+        if _offers_srtp(head(batch, pair.dtls, "orig")):
+            continue
+        strength = Strength.STRONG if answered[pair.dtls] else Strength.WEAK
+        frames = [int(batch.flows["frame"][row]) for row in pair]
+        text = f"DTLS hello that names a session, after TLS to the same server (packet {frames[0]})"
+        row = row_of_payload(batch, pair.dtls, 1 if answered[pair.dtls] else 0)
+        found.append(_evidence(batch, pair.dtls, row, strength, text))
+        known = of_tls.get(pair.tls)
+        if known is None or known.strength < strength:
+            text = f"DTLS to the same server that names a session begins at packet {frames[1]}"
+            row = _row_after(batch, pair.tls, int(batch.flows["first_ns"][pair.dtls]))
+            of_tls[pair.tls] = _evidence(batch, pair.tls, row, strength, text)
+    found += of_tls.values()
+    surely = {e.flow for e in found if e.strength >= Strength.STRONG}
+    for flow in np.flatnonzero(old).tolist():
+        if flow not in surely:
+            text = "DTLS handshake of the version before RFC 4347 from both sides"
+            row = row_of_payload(batch, flow, 1)
+            found.append(_evidence(batch, flow, row, Strength.STRONG, text))
+    return sorted(found, key=lambda e: e.flow)
+
+
+DETECTOR = Detector(_NAME, _NAME, (TCP, UDP), 2048, detect, select)

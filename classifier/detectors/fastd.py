@@ -1,0 +1,121 @@
+"""fastd: a handshake that names its key exchange, and data whose counters step by two.
+
+UDP. A handshake message may have twelve bytes ahead, an empty L2TP control message
+(``C8 03 00 0C`` and eight zeros). Numbers of its header are big-endian, in records little-endian::
+
+    0    2   01 00
+    2    2   length      of the records, all that is left
+    4        records: type (2 bytes), length (2), value. The first is 0000, length 1: the
+             handshake's number, 1 to 3. Type 5 is the name ``ec25519-fhmqvc``
+
+Data, from release 22 on, and before it::
+
+    0    1   00          type              0    1   02          type
+    1    7   nonce       big-endian        1    7   nonce
+    8   16   tag, ciphertext               8    1   00          flags
+                                           9        ciphertext, tag
+
+The nonce rises by two: the initiator's is odd, the other side's even.
+
+Sources
+-------
+fastd's ``doc/source/devel/protocol.rst``, ``src/handshake.h``, ``src/methods/common.c`` and
+``common.h`` (https://github.com/neocturne/fastd).
+
+Strength
+--------
+Proof: handshake messages of both sides, of right length and with the name. Strong: of one side; or
+data of both sides, three messages or more of each, nonces odd of one and even of the other side.
+
+Mistaken for
+------------
+A 64-bit counter in clear that starts at zero looks like data; steps of two, other parity of the
+other side and what looks random behind tell them apart.
+
+Blind to
+--------
+Data alone of one side, and of the method ``null``, which does not count.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.detectors._findings import Meaning
+from classifier.detectors._messages import Case, Ints, Mask, Messages, number, report, scan
+from classifier.detectors.heads import Heads
+from classifier.detectors.interface import Detector
+from classifier.tables import Evidence, FlowBatch, Strength
+
+__all__ = ["DETECTOR"]
+
+UDP = 17
+PREFIX, PREFIX_BYTES = 0xC803000C, 12
+HANDSHAKE, HEADER_BYTES, FIRST_RECORD = 0x0100, 4, 0x00000100
+NAME = np.frombuffer(b"\x05\x00\x0e\x00ec25519-fhmqvc", np.uint8)
+DATA, OLD_DATA, DATA_LEAST = 0, 2, 24
+NONCE_HIGH_BYTES = 2  # zero for the 2**40 packets that no key lives through
+STEP, STEP_MOST, RUN_LEAST = 2, 128, 3
+WIDTH = 160
+
+_FAMILY = "fastd"
+BOTH = Meaning(Strength.PROOF, "fastd handshake messages both ways", _FAMILY)
+ONE = Meaning(Strength.STRONG, "fastd handshake message of one side", _FAMILY)
+RUNS = Meaning(
+    Strength.STRONG, "fastd data both ways, {value} messages, nonces rising by two", _FAMILY
+)
+
+
+def _is_handshake(rows: NDArray[np.uint8], at: int, wire: Ints) -> Mask:
+    """Tell which rows hold a handshake message's first bytes at ``at``; ``wire`` -1: unknown."""
+    first: Mask = (rows[:, at] == 1) & (rows[:, at + 1] == 0)
+    first &= (rows[:, at + 4 : at + 8] == (0, 0, 1, 0)).all(axis=1)
+    first &= (rows[:, at + 8] >= 1) & (rows[:, at + 8] <= 3)
+    first &= (wire < 0) | (number(rows, at + 2, 2) == wire - at - HEADER_BYTES)
+    return first
+
+
+def _judge(batch: FlowBatch) -> list[Evidence]:
+    m = Messages(batch, WIDTH)
+    prefixed = (m.be(0, 4) == PREFIX) & (m.be(4, 8) == 0)
+    shake = _is_handshake(m.bytes, 0, m.wire)
+    shake |= prefixed & _is_handshake(m.bytes, PREFIX_BYTES, m.wire)
+    windows = np.lib.stride_tricks.sliding_window_view(m.bytes[shake], NAME.size, axis=1)
+    shake[shake] = (windows == NAME).all(axis=2).any(axis=1)
+    n_shake = m.count(shake)
+
+    new = (m.be(0, 1) == DATA) & m.random(8, 24)
+    old = (m.be(0, 1) == OLD_DATA) & (m.be(8, 1) == 0) & m.random(9, 24)
+    data = (new | old) & (m.be(1, NONCE_HIGH_BYTES) == 0) & (m.wire >= DATA_LEAST)
+    data &= m.kept >= 16
+    nonce = m.be(1, 7)
+    parity = m.value(data, (nonce & 1) + 1)
+    counts = m.run(data, nonce & 1, nonce, STEP_MOST)
+    runs = (counts.min(axis=1) >= RUN_LEAST) & (parity[:, 0] != parity[:, 1])
+    first = m.first(shake)
+    cases = [
+        Case(n_shake.min(axis=1) > 0, BOTH, first, m.both(shake)),
+        Case(n_shake.max(axis=1) > 0, ONE, first, first),
+        Case(runs, RUNS, m.first(data), m.last(data), counts.sum(axis=1)),
+    ]
+    return report(batch, DETECTOR.name, cases, first == m.first(m.wire > 0))
+
+
+def select(heads: Heads) -> NDArray[np.bool_]:
+    """Choose flows that begin with a handshake message, or in which both sides begin with data."""
+    chosen = np.zeros(heads.flows.size, np.bool_)
+    data = np.ones(heads.flows.size, np.bool_)
+    unknown = np.full(heads.flows.size, -1)
+    for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
+        chosen |= _is_handshake(head, 0, unknown) & (kept >= 9)
+        chosen |= _is_handshake(head, PREFIX_BYTES, unknown) & (head[:, 0] == PREFIX >> 24)
+        data &= ((head[:, 0] == DATA) | (head[:, 0] == OLD_DATA)) & (kept >= 16)
+        data &= (head[:, 1] == 0) & (head[:, 2] == 0)
+    return chosen | data
+
+
+def detect(batch: FlowBatch) -> list[Evidence]:
+    """Find fastd among the UDP flows of a batch."""
+    return scan(batch, _judge)
+
+
+DETECTOR = Detector("fastd", _FAMILY, (UDP,), WIDTH, detect, select)

@@ -1,0 +1,215 @@
+"""tinc: both ends begin a TCP connection with a line of text; data go over UDP between them.
+
+TCP, first line of either side, in ASCII::
+
+    "0 "      request 0: identification
+    NAME      letters, digits and underscores; or ``?`` or ``^`` and more, with an invitation
+    " 17"     protocol; of tinc 1.1 a point and its minor version follow
+    LF
+
+UDP of tinc 1.1, between ends that reach each other. Numbers are big-endian::
+
+    0    6   destination   zero: the receiver itself
+    6    6   source        identity of the sender, constant
+    12   4   sequence      rises by one
+    16       ciphertext with a tag of 16 bytes
+
+UDP of tinc 1.0 is ciphertext from the first byte to the last.
+
+Sources
+-------
+tinc's ``doc/PROTOCOL``, ``src/protocol.h`` (PROT_MAJOR 17), ``src/net_packet.c`` and
+``src/sptps.c`` of release 1.1 (https://www.tinc-vpn.org/git/).
+
+Strength
+--------
+Proof: the line from both sides; or UDP of 1.1 both ways with constant sources and rising sequences.
+Strong: the line from one side; UDP of 1.1 from one side, three messages or more; UDP in which every
+message looks random, between two hosts of which one listened for tinc at the same port, where the
+TCP connection is in the same batch of flows.
+
+Mistaken for
+------------
+Other UDP between two hosts that also run tinc, to the same port number.
+
+Blind to
+--------
+A TCP connection in the middle; UDP of 1.0 whose TCP connection was not seen.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.detectors._findings import Meaning
+from classifier.detectors._messages import (
+    NO_ROW,
+    Case,
+    Mask,
+    Messages,
+    head_of,
+    look_random,
+    report,
+    scan,
+)
+from classifier.detectors.heads import Heads
+from classifier.detectors.interface import Detector
+from classifier.tables import Evidence, FlowBatch, Strength
+
+__all__ = ["DETECTOR"]
+
+TCP, UDP = 6, 17
+LINE_BYTES = 64  # no name is longer than what is left here
+NAME_FIRST, NAME_START = b"?^", 2
+HEADER_BYTES, TAG_BYTES, STEP_MOST, RUN_LEAST = 16, 16, 64, 2
+PAIRED_LEAST = 2
+WIDTH = 48
+
+_FAMILY = "tinc"
+BOTH = Meaning(Strength.PROOF, "tinc's first line from both sides", _FAMILY)
+ONE = Meaning(Strength.STRONG, "tinc's first line from one side", _FAMILY)
+RUNS = Meaning(
+    Strength.PROOF,
+    "tinc 1.1 data both ways, {value} with constant sources and rising sequences",
+    _FAMILY,
+)
+RUN = Meaning(
+    Strength.STRONG,
+    "tinc 1.1 data of one side, {value} with a constant source and rising sequence",
+    _FAMILY,
+)
+PAIRED = Meaning(
+    Strength.STRONG,
+    "{value} messages that look random, to where a tinc connection of the same hosts leads",
+    _FAMILY,
+)
+
+_NAME = np.zeros(256, np.bool_)
+_NAME[
+    np.frombuffer(b"_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", np.uint8)
+] = 1
+_DIGIT = np.zeros(256, np.bool_)
+_DIGIT[np.frombuffer(b"0123456789", np.uint8)] = 1
+
+
+def _is_line(head: NDArray[np.uint8]) -> Mask:
+    """Tell which heads, shape (n, LINE_BYTES), begin with the first line."""
+    rows = np.arange(head.shape[0])
+    sound: Mask = (head[:, 0] == ord("0")) & (head[:, 1] == ord(" "))
+    inner = _NAME[head]
+    inner[:, :NAME_START] = True
+    special = np.isin(head[:, NAME_START], np.frombuffer(NAME_FIRST, np.uint8))
+    inner[:, NAME_START] |= special
+    end = np.argmin(inner, axis=1)  # of the name; 0 where it goes on to the end
+    sound &= (end > NAME_START) & (end < LINE_BYTES - 8)
+    end = np.where(sound, end, 0)
+    for i, byte in enumerate(b" 17"):
+        sound &= head[rows, end + i] == byte
+    point = head[rows, end + 3] == ord(".")
+    at = end + 4 + _DIGIT[head[rows, end + 4]] + _DIGIT[head[rows, end + 5]]
+    minor = point & _DIGIT[head[rows, end + 4]] & (head[rows, np.minimum(at, 63)] == ord("\n"))
+    sound &= minor | (head[rows, end + 3] == ord("\n"))
+    return sound
+
+
+def _is_data(head: NDArray[np.uint8], kept: NDArray[np.int64]) -> Mask:
+    sound: Mask = (head[:, :6] == 0).all(axis=1) & (head[:, 6:12].any(axis=1))
+    sound &= look_random(head, kept, 6, 12) & (kept >= HEADER_BYTES)
+    return sound & look_random(head, kept, 16, 32)
+
+
+def _lines(batch: FlowBatch) -> tuple[Mask, Mask]:
+    tcp = batch.flows["proto"] == TCP
+    heads = [head_of(batch, side, LINE_BYTES)[0] for side in ("orig", "resp")]
+    return tcp & _is_line(heads[0]), tcp & _is_line(heads[1])
+
+
+def _paired(flows: NDArray[np.void], lines: Mask) -> Mask:
+    """Tell which UDP flows join hosts that a TCP flow of ``lines`` joins, at its server's port."""
+    chosen = np.flatnonzero(lines | (flows["proto"] == UDP))
+    f = flows[chosen]
+    ends = [np.stack([f[f"{s}_hi"], f[f"{s}_lo"]], axis=1) for s in ("orig", "resp")]
+    tcp = f["proto"] == TCP
+    # One row for each flow and way to read it: this host is reached by that one at this port
+    keys = np.concatenate(
+        [
+            np.column_stack([ends[1], ends[0], f["resp_port"].astype(np.uint64)]),
+            np.column_stack([ends[0], ends[1], f["orig_port"].astype(np.uint64)]),
+        ]
+    )
+    _, key = np.unique(keys, axis=0, return_inverse=True)
+    key = key.reshape(2, -1)
+    known = np.zeros(key.max(initial=0) + 1, np.bool_)
+    known[key[0][tcp]] = True  # the server's side of a TCP connection alone
+    # Either of two ends that listen at the same port may have opened the connection
+    found = np.zeros(flows.size, np.bool_)
+    found[chosen] = known[key].any(axis=0) & ~tcp
+    return found
+
+
+def _judge_tcp(batch: FlowBatch) -> list[Evidence]:
+    m = Messages(batch, 0)
+    first = [m.first(m.direction == d) for d in (0, 1)]
+    orig, resp = _lines(batch)
+    lone = np.where(orig, first[0], first[1])
+    cases = [Case(orig & resp, BOTH, first[0], first[1]), Case(orig | resp, ONE, lone, lone)]
+    return report(batch, DETECTOR.name, cases, orig)
+
+
+def _judge_udp(batch: FlowBatch) -> list[Evidence]:
+    m = Messages(batch, WIDTH)
+    data = _is_data(m.bytes, m.kept) & (m.wire >= HEADER_BYTES + TAG_BYTES)
+    source = m.be(6, 6)
+    counts = m.run(data, source, m.be(12, 4), STEP_MOST)
+    sources = m.value(data, source)
+    runs = (counts.min(axis=1) >= RUN_LEAST) & (sources[:, 0] != sources[:, 1])
+    some = counts.max(axis=1)
+    first, last = m.first(data), m.last(data)
+    cases = [
+        Case(runs, RUNS, first, last, counts.sum(axis=1)),
+        Case(some > RUN_LEAST, RUN, first, last, some),
+    ]
+    return report(batch, DETECTOR.name, cases, np.zeros(batch.flows.size, np.bool_))
+
+
+def _judge_paired(batch: FlowBatch) -> list[Evidence]:
+    m = Messages(batch, WIDTH)
+    every = m.wire > 0
+    random = m.random(0, 32) & (m.kept >= 8)
+    n = m.count(every).sum(axis=1)
+    same = (m.count(random).sum(axis=1) == n) & (n >= PAIRED_LEAST)
+    first = m.first(every)
+    cases = [Case(same & (first < NO_ROW), PAIRED, first, m.last(every), n)]
+    return report(batch, DETECTOR.name, cases)
+
+
+def select(heads: Heads) -> NDArray[np.bool_]:
+    """Choose flows that begin with the line or with data of 1.1, and UDP beside such lines."""
+    lines = heads.starts_with(b"0 ") & heads.has_proto(TCP)
+    if lines.any():
+        rows = np.flatnonzero(lines)
+        some = FlowBatch(heads.flows[rows], heads.batch.packets, heads.batch.payload)
+        lines[rows] = np.logical_or(*_lines(some))
+    data = _is_data(heads.orig, heads.orig_kept) | _is_data(heads.resp, heads.resp_kept)
+    chosen = lines | (data & heads.has_proto(UDP))
+    return chosen | _paired(heads.flows, lines) if lines.any() else chosen
+
+
+def detect(batch: FlowBatch) -> list[Evidence]:
+    """Find tinc among the TCP and UDP flows of a batch."""
+    found: dict[int, Evidence] = {}
+    tcp = batch.flows["proto"] == TCP
+    orig, resp = _lines(batch)
+    paired = _paired(batch.flows, orig | resp)
+    for rows, judge in ((tcp, _judge_tcp), (~tcp, _judge_udp), (paired, _judge_paired)):
+        chosen = np.flatnonzero(rows)
+        part = FlowBatch(batch.flows[chosen], batch.packets, batch.payload)
+        for e in scan(part, judge):
+            flow = int(chosen[e.flow])
+            found.setdefault(
+                flow,
+                Evidence(flow, e.detector, e.strength, e.detail, e.packet, e.family, e.starts),
+            )
+    return [found[flow] for flow in sorted(found)]
+
+
+DETECTOR = Detector("tinc", _FAMILY, (TCP, UDP), LINE_BYTES, detect, select)

@@ -1,0 +1,221 @@
+"""Writes conformance captures of protocols whose software is not at hand, by their specification.
+
+    python datasets/recipes/written.py [--out tests/conformance/default] [CASE...]
+
+Each case is one TCP conversation with handshake and acknowledgements; what stands for ciphertext is
+seeded. The same case gives the same bytes.
+"""
+
+import argparse
+import random
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import dpkt
+
+CLIENT, SERVER = "10.20.44.7", "198.51.100.44"
+CLIENT_PORT, START, STEP = 40044, 1_700_000_000.0, 0.02
+SYN, ACK, PUSH = 0x02, 0x10, 0x18
+
+
+class Case(NamedTuple):
+    """Messages as (direction, bytes), and what they are."""
+
+    text: str
+    port: int
+    family: str
+    application: str
+    messages: list[tuple[int, bytes]]
+
+
+_SECRETS = random.Random("written captures")
+
+
+def _clear(text: str, family: str, request: bytes, answer: bytes, data: list[bytes]) -> Case:
+    later = [(n % 2, message) for n, message in enumerate(data)]
+    return Case(text, 80, family, "http", [(0, request), (1, answer), *later])
+
+
+def _record(kind: int, size: int) -> bytes:
+    return bytes([kind, 3, 3]) + size.to_bytes(2) + _SECRETS.randbytes(size)
+
+
+def _hello(kind: int) -> bytes:
+    """Return a hello in a record, RFC 8446 4.1.2 and 4.1.3, TLS 1.3 by its extension 43."""
+    version = b"\0\x2b\0\3\2\3\4" if kind == 1 else b"\0\x2b\0\2\3\4"
+    suites = b"\0\2\x13\1\1\0" if kind == 1 else b"\x13\1\0"
+    body = b"\3\3" + _SECRETS.randbytes(32) + b"\0" + suites + len(version).to_bytes(2) + version
+    message = bytes([kind]) + len(body).to_bytes(3) + body
+    return b"\x16\3\3" + len(message).to_bytes(2) + message
+
+
+CHANGE = b"\x14\3\3\0\1\1"
+
+
+def _tls(
+    text: str, family: str, *, flight: int, finished: int, sizes: list[tuple[int, int]]
+) -> Case:
+    first = [(0, _hello(1)), (1, _hello(2) + CHANGE + _record(23, flight))]
+    finish = (0, CHANGE + _record(23, finished))
+    later = [(direction, _record(23, size)) for direction, size in sizes]
+    return Case(text, 443, family, "tls", [*first, finish, *later])
+
+
+def _ppp(size: int) -> bytes:
+    return b"\xff\x03\x00\x21" + _SECRETS.randbytes(size)
+
+
+def _fortinet(size: int) -> bytes:
+    return struct.pack("!HHH", size + 10, 0x5050, size + 4) + _ppp(size)
+
+
+def _sstp(size: int) -> bytes:
+    return struct.pack("!BBH", 0x10, 0, size + 8) + _ppp(size)
+
+
+def _globalprotect(size: int) -> bytes:
+    return struct.pack("!IHHII", 0x1A2B3C4D, 0x0800, size, 1, 0) + _SECRETS.randbytes(size)
+
+
+SIZES = (60, 60, 52, 400, 1200, 52)
+SSTP_PATH = b"/sra_{BA195980-CD49-458b-9E23-C84EE0ADCD75}/"
+WHOLE = b"Content-Length: 18446744073709551615\r\n"
+GREETING = b"".join(
+    (len(name) + 1).to_bytes(4)
+    + name
+    + (2).to_bytes(4)
+    + (1).to_bytes(4)
+    + len(value).to_bytes(4)
+    + value
+    for name, value in ((b"hello", b"SoftEther VPN Server"), (b"random", b"0123456789"))
+)
+CASES = {
+    "sstp-clear": _clear(
+        "SSTP in clear text, as behind a server that ends TLS ([MS-SSTP] 4.1).",
+        "sstp",
+        b"SSTP_DUPLEX_POST "
+        + SSTP_PATH
+        + b" HTTP/1.1\r\nHost: vpn.example.net\r\n"
+        + WHOLE
+        + b"\r\n",
+        b"HTTP/1.1 200\r\n" + WHOLE + b"Server: Microsoft-HTTPAPI/2.0\r\n\r\n",
+        [_sstp(size) for size in SIZES],
+    ),
+    "softether-clear": _clear(
+        "SoftEther in clear text, as behind a server that ends TLS (Cedar/Protocol.c).",
+        "softether",
+        b"POST /vpnsvc/connect.cgi HTTP/1.1\r\nHost: vpn.example.net\r\nContent-Length: 10\r\n\r\nVPNCONNECT",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n\0\0\0\2" + GREETING,
+        [_SECRETS.randbytes(size) for size in SIZES],
+    ),
+    "globalprotect-clear": _clear(
+        "GlobalProtect in clear text, as behind a server that ends TLS (OpenConnect, gpst.c).",
+        "globalprotect",
+        b"GET /ssl-tunnel-connect.sslvpn?user=a&authcookie=0123456789 HTTP/1.1\r\n\r\n",
+        b"START_TUNNEL",
+        [_globalprotect(size) for size in SIZES],
+    ),
+    "fortinet-clear": _clear(
+        "FortiGate's tunnel in clear text, as behind a server that ends TLS (OpenConnect, ppp.c).",
+        "fortinet",
+        b"GET /remote/sslvpn-tunnel HTTP/1.1\r\nHost: vpn.example.net\r\nCookie: SVPNCOOKIE=0\r\n\r\n",
+        _fortinet(20),
+        [_fortinet(size) for size in SIZES],
+    ),
+    "pulse-clear": _clear(
+        "Pulse's upgrade to IF-T in clear text, as behind a server that ends TLS (OpenConnect, pulse.c).",
+        "pulse",
+        b"GET / HTTP/1.1\r\nHost: vpn.example.net\r\nUpgrade: IF-T/TLS 1.0\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: IF-T/TLS 1.0\r\n\r\n",
+        [_SECRETS.randbytes(size) for size in SIZES],
+    ),
+    "tor-cells": _tls(
+        "Records of TLS 1.3 that hold cells of 514 bytes (tor-spec, section 3).",
+        "tor",
+        flight=900,
+        finished=53,
+        sizes=[(n % 2, 514 * (1 + n // 8) + 17) for n in range(16)],
+    ),
+    "tls-in-tls": _tls(
+        "Bursts of the sizes that the published rule looks for (OpenGFW, trojan.go).",
+        "tls-in-tls",
+        flight=900,
+        finished=53,
+        sizes=[(0, 700), (1, 3500), (0, 120), (1, 900)],
+    ),
+}
+
+
+def _segments(case: Case) -> Iterator[bytes]:
+    ends = ((CLIENT, CLIENT_PORT), (SERVER, case.port))
+    seq = [1000, 2000]
+
+    def segment(direction: int, flags: int, data: bytes = b"") -> bytes:
+        (src, sport), (dst, dport) = ends[direction], ends[1 - direction]
+        tcp = dpkt.tcp.TCP(
+            sport=sport,
+            dport=dport,
+            seq=seq[direction],
+            ack=seq[1 - direction],
+            flags=flags,
+            data=data,
+        )
+        ip = dpkt.ip.IP(src=socket.inet_aton(src), dst=socket.inet_aton(dst), p=6, ttl=63, data=tcp)
+        ip.len = len(ip)
+        seq[direction] += len(data) + (flags & SYN > 0)
+        frame = dpkt.ethernet.Ethernet(src=b"\2\0\0\0\0\1", dst=b"\2\0\0\0\0\2", data=ip)
+        return bytes(frame)
+
+    yield from (segment(0, SYN), segment(1, SYN | ACK), segment(0, ACK))
+    for direction, message in case.messages:
+        for at in range(0, len(message), 1400):
+            yield segment(direction, PUSH, message[at : at + 1400])
+        yield segment(1 - direction, ACK)
+
+
+README = """# {name}
+
+{text}
+
+- Made by `datasets/recipes/written.py {name}`: one conversation between a private and a documentation address.
+- Software: none; written by the specification, because the programs are not at hand where captures are made.
+- {packets} packets. What stands for ciphertext are seeded random bytes, as are hellos' random fields.
+- `labels.csv` says what the conversation stands for.
+"""
+
+
+def write(name: str, folder: Path) -> None:
+    """Write one case."""
+    case = CASES[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    frames = list(_segments(case))
+    with (folder / "capture.pcap").open("wb") as file:
+        writer = dpkt.pcap.Writer(file)
+        for n, frame in enumerate(frames):
+            writer.writepkt(frame, ts=START + n * STEP)
+    flow = f"capture.pcap,tcp,{CLIENT},{CLIENT_PORT},{SERVER},{case.port}"
+    header = "path,proto,src,sport,dst,dport,is_vpn,family,application"
+    labels = f"{header}\n{flow},1,{case.family},{case.application}\n"
+    (folder / "labels.csv").write_text(labels, encoding="utf-8")
+    text = README.format(name=name, text=case.text, packets=len(frames))
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Write the cases that are named, else all."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}")
+    parser.add_argument("--out", type=Path, default=Path("tests/conformance/default"))
+    options = parser.parse_args()
+    for name in CASES:
+        if not options.cases or name in options.cases:
+            write(name, options.out / name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""AnyConnect: TLS and DTLS to one server, the request in clear text."""
+
+import pytest
+from build import TCP, UDP, F, P, batch
+from vpn_messages import secret
+
+from classifier.detectors import run_detectors
+from classifier.detectors.anyconnect import DETECTOR
+from classifier.tables import Strength
+
+SECOND = 1_000_000_000
+TLS = b"\x16\3\1\0\x80\1" + secret(122)
+SESSION = secret(32)
+
+
+def dtls(
+    kind: int, *, session: bytes = SESSION, version: int = 0xFEFF, srtp: bool = False
+) -> bytes:
+    """Return a hello in a DTLS record, RFC 6347 4.1 and 4.2."""
+    tail = b"\0\0\2\0\x39\1\0" + (b"\0\6\0\x0e\0\2\0\0" if srtp else b"")
+    body = version.to_bytes(2) + secret(32) + bytes([len(session)]) + session + tail
+    size = len(body).to_bytes(3)
+    message = bytes([kind]) + size + bytes(5) + size + body
+    return b"\x16" + version.to_bytes(2) + bytes(8) + len(message).to_bytes(2) + message
+
+
+def tls(at: int = 0, **kwargs) -> F:
+    packets = [P(0, TLS, at * SECOND), P(1, TLS, at * SECOND + 1)]
+    return F(TCP, packets, resp_port=kwargs.pop("resp_port", 443), **kwargs)
+
+
+def fast_path(hello: bytes, at: int = 5, *, answer: bytes | None = None, **kwargs) -> F:
+    packets = [P(0, hello, at * SECOND)]
+    packets += [P(1, answer, at * SECOND + 1)] if answer else []
+    return F(UDP, packets, resp_port=kwargs.pop("resp_port", 443), **kwargs)
+
+
+def found(*flows: F):
+    return run_detectors(batch(*flows), [DETECTOR])
+
+
+def test_tls_and_then_dtls_that_names_a_session_are_strong_for_both_flows():
+    first, second = found(tls(), fast_path(dtls(1), answer=dtls(2)))
+    assert (first.flow, second.flow) == (0, 1)
+    assert first.strength is second.strength is Strength.STRONG
+    assert first.family == "anyconnect"
+    assert (first.packet, second.packet) == (1, 3)
+
+
+def test_the_order_of_the_flows_in_the_batch_does_not_matter():
+    assert len(found(fast_path(dtls(1), answer=dtls(2)), tls())) == 2
+
+
+def test_a_pair_whose_dtls_is_not_answered_is_weak():
+    assert {e.strength for e in found(tls(), fast_path(dtls(1)))} == {Strength.WEAK}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        fast_path(dtls(1), answer=dtls(2), resp=0xC6336402),
+        fast_path(dtls(1), answer=dtls(2), orig=0x0A000002),
+        fast_path(dtls(1), answer=dtls(2), resp_port=4433),
+        fast_path(dtls(1), at=-5, answer=dtls(2)),
+        fast_path(dtls(1), at=90, answer=dtls(2)),
+    ],
+    ids=["server", "client", "port", "before", "long after"],
+)
+def test_dtls_with_another_endpoint_or_time_is_no_pair(other):
+    assert found(tls(), other) == []
+
+
+def test_webrtc_that_offers_srtp_or_names_no_session_is_no_pair():
+    assert found(tls(), fast_path(dtls(1, srtp=True), answer=dtls(2))) == []
+    assert found(tls(), fast_path(dtls(1, session=b""), answer=dtls(2))) == []
+
+
+def test_dtls_of_the_version_before_rfc_4347_is_strong_by_itself():
+    (e,) = found(fast_path(dtls(1, version=0x0100), answer=dtls(2, version=0x0100)))
+    assert e.strength is Strength.STRONG
+    assert found(fast_path(dtls(1, version=0x0100))) == []
+
+
+def test_every_truncation_of_the_hello_is_nothing():
+    hello = dtls(1)
+    for kept in range(len(hello) - 2):
+        cut = F(UDP, [P(0, hello[:kept], 5 * SECOND, wire=len(hello))], resp_port=443)
+        assert found(tls(), cut) == []
+
+
+def test_the_request_in_clear_text_and_its_answer_are_proof():
+    request = b"CONNECT /CSCOSSLC/tunnel HTTP/1.1\r\nHost: vpn\r\n\r\n"
+    answer = b"HTTP/1.1 200 CONNECTED\r\n\r\n"
+    (e,) = found(F(TCP, [P(0, request), P(1, answer)]))
+    assert e.strength is Strength.PROOF
+    assert found(F(TCP, [P(0, request[:30]), P(1, answer)])) == []
+    assert found(F(TCP, [P(0, b"CONNECT host:443 HTTP/1.1\r\n\r\n"), P(1, answer)])) == []

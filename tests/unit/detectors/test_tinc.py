@@ -1,0 +1,112 @@
+"""tinc: the first line, data of 1.1, data beside a connection, and what only looks like it."""
+
+import pytest
+from build import TCP, UDP, F, P, batch
+from overlay_messages import tinc_data
+from vpn_messages import secret
+
+from classifier.detectors import run_detectors
+from classifier.detectors.tinc import DETECTOR
+from classifier.tables import Strength
+
+NEAR, FAR = b"0 near 17\n", b"0 far 17\n1 672 0 0 0 0FAD\n"
+A, B = bytes.fromhex("8056c2e21c77"), bytes.fromhex("1d719394a4b2")
+
+
+def found(*packets: P, proto: int = TCP, **flow):
+    return run_detectors(batch(F(proto, list(packets), **flow)), [DETECTOR])
+
+
+@pytest.mark.parametrize("line", [NEAR, b"0 a_Long_Name42 17.7\n", b"0 ?inv 17.10\n"])
+def test_the_line_of_both_sides_is_proof(line):
+    (e,) = found(P(0, line), P(1, FAR), resp_port=4444)
+    assert (e.strength, e.packet, e.starts, e.family) == (Strength.PROOF, 1, True, "tinc")
+
+
+def test_the_line_of_one_side_is_strong():
+    assert found(P(1, FAR))[0].strength is Strength.STRONG
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"0 near 18\n",
+        b"1 near 17\n",
+        b"0  17\n",
+        b"0 ne-ar 17\n",
+        b"0 near 17",
+        b"0 near 171\n",
+        b"0 near 17.\n",
+        b"0 near 17.x\n",
+        b"0 " + b"n" * 80 + b" 17\n",
+        b"0 near\n17\n",
+    ],
+)
+def test_other_lines_are_nothing(line):
+    assert found(P(0, line), P(1, line)) == []
+
+
+def test_every_truncation_is_nothing():
+    for n in range(1, len(NEAR)):
+        assert found(P(0, NEAR[:n])) == []
+
+
+def test_data_of_1_1_both_ways_are_proof():
+    packets = [P(d, tinc_data((A, B)[d], 7 + n)) for n in range(2) for d in (0, 1)]
+    assert found(*packets, proto=UDP)[0].strength is Strength.PROOF
+
+
+def test_three_data_messages_of_one_side_are_strong_and_two_nothing():
+    packets = [P(0, tinc_data(A, 7 + n)) for n in range(3)]
+    assert found(*packets, proto=UDP)[0].strength is Strength.STRONG
+    assert found(*packets[:2], proto=UDP) == []
+
+
+def test_one_source_both_ways_or_jumping_sequences_are_nothing():
+    same = [P(d, tinc_data(A, 7 + n)) for n in range(2) for d in (0, 1)]
+    jumps = [P(d, tinc_data((A, B)[d], 999 * n)) for n in range(4) for d in (0, 1)]
+    assert found(*same, proto=UDP) == []
+    assert found(*jumps, proto=UDP) == []
+
+
+META = F(TCP, [P(0, NEAR), P(1, FAR)], orig_port=40123, resp_port=655)
+DATA = [P(d, secret(84)) for _ in range(2) for d in (0, 1)]
+
+
+def paired(**flow):
+    flows = batch(META, F(UDP, flow.pop("packets", DATA), **flow))
+    return [e for e in run_detectors(flows, [DETECTOR]) if e.flow == 1]
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        {"orig_port": 655, "resp_port": 655},
+        {"orig_port": 33333, "resp_port": 655},
+        {"orig": 0xC6336401, "resp": 0x0A000001, "orig_port": 655, "resp_port": 7777},
+    ],
+    ids=["both", "to the server", "from the server"],
+)
+def test_random_datagrams_to_where_the_connection_leads_are_strong(flow):
+    (e,) = paired(**flow)
+    assert (e.strength, e.family) == (Strength.STRONG, "tinc")
+    assert e.detail.startswith("4 messages that look random")
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        {"resp_port": 656},
+        {"resp": 0xC6336402, "resp_port": 655},
+        {"orig": 0x0A000002, "resp_port": 655},
+        {"resp_port": 655, "packets": [*DATA, P(0, b"plain text, and not a little of it")]},
+        {"resp_port": 655, "packets": DATA[:1]},
+    ],
+    ids=["port", "responder", "originator", "text", "one"],
+)
+def test_other_datagrams_are_not_taken_for_its_data(flow):
+    assert paired(**flow) == []
+
+
+def test_datagrams_without_the_connection_are_nothing():
+    assert found(*DATA, proto=UDP, orig_port=655, resp_port=655) == []
