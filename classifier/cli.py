@@ -156,6 +156,7 @@ def _build() -> argparse.ArgumentParser:
     detectors = verb("detectors", "List what can be recognised, how surely, and what cannot.")
     detectors.set_defaults(run=_detectors)
     _build_registry(verb("registry", "Look into a register of permitted VPN addresses."))
+    _build_lab(verb("lab", "Make labelled captures from real VPN software (Linux, root)."))
     _build_policy(verb("policy", "Check and list policies."))
     return parser
 
@@ -190,6 +191,22 @@ def _build_policy(parser: argparse.ArgumentParser) -> None:
     check.set_defaults(run=_policy_check)
     listed = verbs.add_parser("list", help="list the built-in policies")
     listed.set_defaults(run=_policy_list)
+
+
+def _build_lab(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="lab_verb", metavar="COMMAND", required=True)
+    listed = verbs.add_parser("list", help="list the scenarios")
+    listed.set_defaults(run=_lab_list)
+    made = verbs.add_parser("make", help="make runs of scenarios (Linux, root)")
+    add = made.add_argument
+    add("scenarios", nargs="*", metavar="SCENARIO", help="names, or name* (default: all)")
+    add("--out", required=True, metavar="DIR", help="folder for the runs")
+    add("--seed", type=int, default=1, metavar="N", help="of all choices (default: 1)")
+    add("--repeat", type=int, default=1, metavar="N", help="runs of each, seeds N, N+1 ...")
+    add("--jobs", type=int, default=1, metavar="N", help="runs side by side (default: 1)")
+    add("--set", metavar="FILE", help="make the runs that a set's manifest names")
+    add("--logs", action="store_true", help="keep logs of failed runs in DIR/logs")
+    made.set_defaults(run=_lab_make)
 
 
 def _print(text: str) -> None:
@@ -449,6 +466,38 @@ def _policy_list(options: argparse.Namespace) -> int:
         for rule in policy.rules:
             _print(f"  {rule.verdict.label:<14} {rule.name}: {rule.when}")
     return 0
+
+
+def _lab_list(options: argparse.Namespace) -> int:
+    from classifier.lab.make import listing
+
+    for line in listing():
+        _print(line)
+    return 0
+
+
+def _lab_make(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from classifier.lab.make import Job, jobs_of_set, make
+    from classifier.lab.stage import select
+
+    if options.set and options.scenarios:
+        raise ClassifierError("--set names the scenarios already", remedy="give one of both")
+    if options.set:
+        jobs = jobs_of_set(Path(options.set))
+    else:
+        seeds = range(options.seed, options.seed + max(1, options.repeat))
+        jobs = [Job(one, seed) for one in select(options.scenarios) for seed in seeds]
+    made = make(
+        jobs, Path(options.out), side_by_side=options.jobs, logs=options.logs, tell=_complain
+    )
+    flows = sum(int(str(facts["flows"])) for facts in made.done)
+    _print(
+        f"{options.out}: {len(made.done)} runs, {flows} flows, {len(made.failed)} failed, "
+        f"{len(made.skipped)} scenarios skipped"
+    )
+    return 2 if made.failed or not made.done else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

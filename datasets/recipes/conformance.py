@@ -2,28 +2,30 @@
 
     sudo python datasets/recipes/conformance.py                     all cases, as shipped
     sudo python datasets/recipes/conformance.py wireguard-udp       some cases
-    sudo python datasets/recipes/conformance.py --out DIR --repeat 5 --seed 7   a varied set
 
-With ``--repeat`` ports, ciphers, addresses and amounts vary from the seed, captures may be larger,
-and all of them lie in one folder with one ``labels.csv``: for judging detectors on captures that
-nobody looked at while writing them.
+Each case is a scenario of the laboratory under fixed conditions, with its usual choices and a few
+kilobytes of traffic. Varied captures of the same software are made by ``classifier lab make``.
 """
 
 import argparse
-import random
+import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import cases_ordinary
-import cases_tunnels
-import cases_vpn
-import labels
-from bench import CASES, Bench, Case
-from netns import Claim, Lab, RecipeError, require
+import handmade
 
-MODULES = (cases_vpn, cases_tunnels, cases_ordinary)  # importing them fills CASES
+from classifier.errors import LabError
+from classifier.lab import labels
+from classifier.lab.conditions import Conditions
+from classifier.lab.host import require
+from classifier.lab.stage import Scenario, load
+from classifier.lab.worker import play
+
 LIMIT_BYTES = 40_000
+VLAN_ID = 100
 README = """\
 # {name}
 
@@ -35,45 +37,140 @@ README = """\
 - {packets} packets, {size} bytes. Addresses are private and documentation ones.
 - `labels.csv` says what the recipe started; keys were made for the run and thrown away.
 {note}"""
+UDP_ONLY = "The user-space ESP of strongSwan (kernel-libipsec) always travels in UDP, port 4500."
+STATIC = "Nothing in these packets names OpenVPN; at most a weak finding is right."
+RANDOM = "The rule for fully encrypted traffic matches it; only a weak finding is right."
+IPERF = "iperf3 fills its packets with random bytes: high entropy is no sign of a VPN."
+HANDMADE = (
+    "Built by the specification with a script, because kernel IPsec is not at hand where captures\n"
+    "  are made. Ciphertext and checksums (ICV) are random bytes."
+)
 
 
-def capture(one: Case, path: Path, seed: int, vary: bool) -> tuple[list[Claim], dict[str, str]]:
-    """Run one case; return what it started and the software versions."""
-    rng = random.Random(f"{one.name} {seed}")
-    with Lab() as lab:
-        bench = Bench(lab, rng, vary)
-        steps = one.run(bench)
-        next(steps)
-        with lab.capture(path, one.snaplen, "ip or (ip6 and ip6[6] != 58 and ip6[6] != 0)"):
-            for _ in steps:
-                raise RecipeError(f"{one.name}: the case yields more than once")
-        versions = {
-            name: lab.gate.run("dpkg-query", "-Wf", "${Version}", name).strip()
-            for name in one.programs
-        }
-    if one.rewrite is not None:
-        one.rewrite(path)
-    return lab.claims, versions
+PLAIN = Conditions()
 
 
-def ship(one: Case, folder: Path, seed: int) -> int:
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case: a scenario, and what it is run under."""
+
+    scenario: str
+    conditions: Conditions = PLAIN
+    shows: str = ""
+    note: str = ""
+    rewrite: Callable[[Path], None] | None = None
+
+
+LATE, SHORT, V6 = Conditions(late=True), Conditions(snaplen=96), Conditions(ipv6=True)
+CASES = {
+    f"openvpn-{proto}-{wrap}": Case(f"openvpn-{proto}-{wrap}")
+    for proto in ("udp", "tcp")
+    for wrap in ("plain", "tls-auth", "tls-crypt", "tls-crypt-v2")
+}
+for _proto in ("udp", "tcp"):
+    _over, _plain = f"OpenVPN over {_proto.upper()}", f"openvpn-{_proto}-plain"
+    _joined = f"{_over}, joined after the handshake: data packets alone"
+    CASES[f"openvpn-{_proto}-mid-session"] = Case(_plain, LATE, _joined)
+    CASES[f"openvpn-{_proto}-snaplen-96"] = Case(
+        _plain, SHORT, f"{_over}, 96 bytes kept of each packet"
+    )
+CASES |= {
+    "openvpn-udp-port-53": Case("openvpn-udp-port-53"),
+    "openvpn-udp-ipv6": Case("openvpn-udp-plain", V6, "OpenVPN over UDP and IPv6"),
+    "openvpn-udp-static-key": Case("openvpn-udp-static-key", note=STATIC),
+    "wireguard-udp": Case("wireguard-udp"),
+    "wireguard-port-443": Case("wireguard-port-443"),
+    "wireguard-ipv6": Case("wireguard-udp", V6, "WireGuard over IPv6"),
+    "wireguard-mid-session": Case(
+        "wireguard-udp", LATE, "WireGuard, joined after the handshake: data alone"
+    ),
+    "wireguard-snaplen-96": Case("wireguard-udp", SHORT, "WireGuard, 96 bytes kept of each packet"),
+    "wireguard-no-answer": Case("wireguard-no-answer"),
+    "ikev2-nat-t": Case("strongswan-ikev2", note=UDP_ONLY),
+    "ikev1-main": Case("strongswan-ikev1-main", note=UDP_ONLY),
+    "ikev1-aggressive": Case("strongswan-ikev1-aggressive", note=UDP_ONLY),
+    "esp-nat-t-mid-session": Case(
+        "strongswan-ikev2", LATE, "ESP in UDP, joined after IKE", UDP_ONLY
+    ),
+    "esp-proto-50": Case("handmade-esp", note=HANDMADE, rewrite=handmade.esp),
+    "ah-proto-51": Case("handmade-ah", note=HANDMADE, rewrite=handmade.ah),
+    "socks5": Case("microsocks-socks5"),
+    "http-connect": Case("tinyproxy-connect"),
+    "stunnel": Case("stunnel-tls"),
+    "ssh-tunnel": Case("openssh-forward"),
+    "tinc": Case("tinc-udp"),
+    "nebula": Case("nebula-lighthouse"),
+    "fastd": Case("fastd-udp"),
+    "anyconnect": Case("ocserv-dtls"),
+    "dns-tunnel": Case("iodine-dns"),
+    "https-tls13": Case("https-tls13"),
+    "https-tls12": Case("https-tls12"),
+    "https-port-1194": Case("https-port-1194"),
+    "https-ipv6": Case("https-tls13", V6, "HTTPS over IPv6"),
+    "https-vlan": Case(
+        "https-tls13",
+        Conditions(vlan=VLAN_ID),
+        f"HTTPS in Ethernet frames with an 802.1Q tag, VLAN {VLAN_ID}",
+    ),
+    "https-mid-session": Case("https-mid-session"),
+    "http-plain": Case("http-plain"),
+    "quic": Case("quic-ngtcp2"),
+    "dns-udp": Case("dnsmasq-udp"),
+    "dns-tcp": Case("dnsmasq-tcp"),
+    "ssh-interactive": Case("openssh-interactive"),
+    "scp": Case("openssh-scp"),
+    "ntp": Case("chrony-ntp"),
+    "mqtt": Case("mosquitto-mqtt"),
+    "redis": Case("redis-plain"),
+    "memcached": Case("memcached-text"),
+    "ftp": Case("vsftpd-passive"),
+    "tftp": Case("tftpd-get"),
+    "smtp": Case("aiosmtpd-smtp"),
+    "rsync": Case("rsync-daemon"),
+    "syslog-udp": Case("rsyslog-udp"),
+    "snmp": Case("snmp-walk"),
+    "stun": Case("coturn-stun"),
+    "turn": Case("coturn-turn"),
+    "iperf3-tcp": Case("iperf3-tcp", note=IPERF),
+    "iperf3-udp": Case("iperf3-udp", note=IPERF),
+    "random-tcp": Case("random-tcp", note=RANDOM),
+    "dtls": Case("dtls-openssl"),
+    "postgres": Case("postgres-plain"),
+    "vxlan": Case("linux-vxlan"),
+}
+
+
+def scenarios() -> dict[str, Scenario]:
+    """Return the laboratory's scenarios and the handmade ones."""
+    return load() | {one.name: one for one in (handmade.ESP, handmade.AH)}
+
+
+def ship(name: str, folder: Path, seed: int) -> int:
     """Write one case's folder and return the capture's size in bytes."""
+    one = CASES[name]
+    scenario = scenarios()[one.scenario]
+    if scenario.lacks():
+        raise LabError(scenario.lacks(), path=name)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "capture.pcap"
-    claims, versions = capture(one, path, seed, vary=False)
+    played = play(scenario, seed, path, one.conditions)
+    if one.rewrite is not None:
+        one.rewrite(path)
     size = path.stat().st_size
     if size > LIMIT_BYTES:
-        raise RecipeError(f"{one.name}: {size} bytes are more than {LIMIT_BYTES}")
-    rows = labels.rows(path, claims)
+        raise LabError(f"{size} bytes are more than {LIMIT_BYTES}", path=name)
+    rows = labels.rows(path.name, labels.five_tuples(path), played.claims)
     if not rows:
-        raise RecipeError(f"{one.name}: the capture is empty")
+        raise LabError("the capture is empty", path=name)
     (folder / "labels.csv").write_text(labels.text(rows), encoding="utf-8")
+    snaplen = one.conditions.snaplen
+    versions = {key: said for key, said in played.versions.items() if key != "tcpdump"}
     text = README.format(
-        name=one.name,
-        shows=one.shows,
-        made="the real programs" if one.programs else "a few pings, rewritten,",
-        snaplen=f", {one.snaplen} bytes kept of each packet" if one.snaplen else "",
-        software=", ".join(f"{name} {version}" for name, version in versions.items()) or "none",
+        name=name,
+        shows=one.shows or scenario.shows,
+        made="a few pings, rewritten," if one.rewrite else "the real programs",
+        snaplen=f", {snaplen} bytes kept of each packet" if snaplen else "",
+        software=", ".join(f"{key} {said}" for key, said in versions.items()) or "none",
         packets=len(labels.times(path)),
         size=size,
         note=f"- {one.note}\n" if one.note else "",
@@ -82,29 +179,11 @@ def ship(one: Case, folder: Path, seed: int) -> int:
     return size
 
 
-def varied(one: Case, folder: Path, seed: int) -> int:
-    """Write one varied capture into the folder and add its rows to the labels there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{one.name}-{seed}.pcap"
-    try:
-        claims, _ = capture(one, path, seed, vary=True)
-    except RecipeError:
-        path.unlink(missing_ok=True)  # no capture without labels
-        raise
-    table = folder / "labels.csv"
-    lines = labels.text(labels.rows(path, claims)).splitlines(keepends=True)
-    known = table.read_text(encoding="utf-8").splitlines(keepends=True) if table.exists() else []
-    kept = [line for line in known[1:] if not line.startswith(f"{path.name},")]
-    table.write_text("".join([lines[0], *kept, *lines[1:]]), encoding="utf-8")
-    return path.stat().st_size
-
-
 def main() -> int:
     """Make the cases; 0 when all were made, 2 when some could not be."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help="names (default: all)")
     parser.add_argument("--out", type=Path, default=Path("tests/conformance/default"))
-    parser.add_argument("--repeat", type=int, default=0, help="varied captures per case")
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers (default: 1)")
     parser.add_argument("--list", action="store_true", help="print the names of the cases")
     arguments = parser.parse_args()
@@ -116,21 +195,16 @@ def main() -> int:
         parser.error(f"unknown case {unknown[0]}; --list prints the names")
     failed = 0
     try:
-        require("openssl", "dpkg-query")
+        require()
         for name in arguments.cases or CASES:
-            one = CASES[name]
-            for number in range(max(1, arguments.repeat)):
-                started = time.monotonic()
-                try:
-                    if arguments.repeat:
-                        size = varied(one, arguments.out, arguments.seed + number)
-                    else:
-                        size = ship(one, arguments.out / name, arguments.seed)
-                    print(f"{name:28} {size:7d} bytes {time.monotonic() - started:5.1f} s")
-                except RecipeError as error:
-                    failed += 1
-                    print(f"conformance: {name}: {error}", file=sys.stderr)
-    except RecipeError as error:
+            started = time.monotonic()
+            try:
+                size = ship(name, arguments.out / name, arguments.seed)
+                print(f"{name:28} {size:7d} bytes {time.monotonic() - started:5.1f} s", flush=True)
+            except (LabError, subprocess.SubprocessError) as error:
+                failed += 1
+                print(f"conformance: {name}: {error}", file=sys.stderr)
+    except LabError as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

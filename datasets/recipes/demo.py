@@ -13,20 +13,39 @@ import hashlib
 import json
 import random
 import re
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import labels
 import register
-import services
-from netns import Host, Lab, RecipeError, require, warm_up
-from tunnels import Authority, OpenVpn, StrongSwan, Tunnel, WireGuard
+
+from classifier.errors import LabError
+from classifier.lab import labels, services
+from classifier.lab.authority import Authority
+from classifier.lab.capture import read_pcap, write_pcapng
+from classifier.lab.host import Host, require
+from classifier.lab.network import Network, warm_up
+from classifier.lab.scenarios.openvpn import OpenVpn
+from classifier.lab.scenarios.strongswan import StrongSwan
+from classifier.lab.scenarios.wireguard import WireGuard
+from classifier.lab.tunnel import Tunnel
 
 REGISTER_ROWS = 20_000
-PROGRAMS = ["openvpn", "wireguard-go", "wg", "charon-systemd", "swanctl", "nginx", "curl", "ssh"]
-PROGRAMS += ["sshd", "dnsmasq", "dig", "chronyd", "iperf3", "openssl", "ping", "editcap", "python3"]
+PROGRAMS = {
+    "openvpn": "openvpn",
+    "wireguard-go": "wireguard-go",
+    "wg": "wireguard-tools",
+    "charon-systemd": "charon-systemd",
+    "swanctl": "strongswan-swanctl",
+    "nginx": "nginx-light",
+    "curl": "curl",
+    "ssh": "openssh-client",
+    "sshd": "openssh-server",
+    "dnsmasq": "dnsmasq-base",
+    "dig": "bind9-dnsutils",
+    "chronyd": "chrony",
+    "iperf3": "iperf3",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +187,7 @@ verdict = "flag"
 """
 
 
-def _connect(lab: Lab, authority: Authority, member: Member) -> Tunnel:
+def _connect(lab: Network, authority: Authority, member: Member) -> Tunnel:
     client = next(host for host in lab.hosts if host.name == member.name)
     server = next(host for host in lab.hosts if host.name == f"vpn-{member.name}")
     if isinstance(member.tunnel, OpenVpn):
@@ -186,7 +205,7 @@ def _work(tunnel: Tunnel, rng: random.Random) -> None:
 class Town:
     """The ordinary side of the demo: servers, and what people do with them."""
 
-    def __init__(self, lab: Lab, authority: Authority) -> None:
+    def __init__(self, lab: Network, authority: Authority) -> None:
         self.lab, self.authority = lab, authority
         self.web = lab.outside("web", "192.0.2.80", "2001:db8:80::80")
         self.shop = lab.outside("shop", "198.51.100.81")
@@ -257,9 +276,9 @@ class Town:
 SHOP = "https://shop.example.net:1194/file"
 
 
-def play(lab: Lab, capture: Path, rng: random.Random) -> None:
+def play(lab: Network, capture: Path, rng: random.Random) -> None:
     """Build the cast, start the capture, and let everyone work."""
-    authority = Authority(lab)
+    authority = Authority(lab.folder / "ca")
     for member in MEMBERS:
         lab.inside(member.name, member.address)
         lab.outside(f"vpn-{member.name}", member.server)
@@ -302,10 +321,10 @@ def own_rows(at: datetime.date) -> list[tuple[str, ...]]:
     return rows
 
 
-def _label_rows(capture: Path, lab: Lab) -> list[tuple[object, ...]]:
+def _label_rows(capture: Path, lab: Network) -> list[tuple[object, ...]]:
     by_server = {member.server: member for member in MEMBERS}
     rows = []
-    for row in labels.rows(capture, lab.claims):
+    for row in labels.rows(capture.name, labels.five_tuples(capture), lab.claims):
         member = by_server.get(str(row[4])) or by_server.get(str(row[2]))
         vpn = row[6] and member is not None
         holder = int(bool(vpn and member.entry is not None))
@@ -313,7 +332,7 @@ def _label_rows(capture: Path, lab: Lab) -> list[tuple[object, ...]]:
     return rows
 
 
-def _versions(lab: Lab) -> dict[str, str]:
+def _versions(lab: Network) -> dict[str, str]:
     commands = {
         "openvpn": ["openvpn", "--version"],
         "wireguard-go": ["dpkg-query", "-Wf", "${Version}", "wireguard-go"],
@@ -368,11 +387,11 @@ def make(folder: Path, seed: int) -> dict[str, object]:
     """Write the data set and return the facts of its manifest."""
     rng = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    with Lab() as lab:
+    with Network() as lab:
         raw = lab.folder / "demo.pcap"
         play(lab, raw, rng)
         capture = folder / "demo.pcapng"
-        subprocess.run(["editcap", "-F", "pcapng", str(raw), str(capture)], check=True)
+        write_pcapng(capture, list(read_pcap(raw)), "classifier demo data set")
         rows = _label_rows(capture, lab)
         software = _versions(lab)
     times = labels.times(capture)
@@ -407,9 +426,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers (default: 1)")
     arguments = parser.parse_args()
     try:
-        require(*PROGRAMS)
+        require(PROGRAMS)
         facts = make(arguments.out, arguments.seed)
-    except RecipeError as error:
+    except LabError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

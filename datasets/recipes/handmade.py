@@ -1,20 +1,19 @@
-"""Rewrites captures: adds VLAN tags, or builds ESP and AH by the specification.
+"""Builds captures of ESP and AH by the specification, for kernels that have no IPsec.
 
-ESP and AH cases capture a few pings between the two hosts; each is replaced by one packet of the
-wanted protocol with the same addresses and time.
+The cases capture a few pings between the two hosts; each is replaced by one packet of the wanted
+protocol with the same addresses and time.
 """
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dpkt
-from bench import Bench
 
-VLAN_ID = 100
+from classifier.lab.stage import Scenario, Stage, Ways
+
 PACKETS = 12
-TAG = b"\x81\x00" + struct.pack("!H", VLAN_ID)
 
 
 def _rewrite(path: Path, change: Callable[[int, bytes], bytes]) -> None:
@@ -24,18 +23,6 @@ def _rewrite(path: Path, change: Callable[[int, bytes], bytes]) -> None:
         writer = dpkt.pcap.Writer(file)
         for number, (seconds, frame) in enumerate(records):
             writer.writepkt(change(number, frame), ts=seconds)
-
-
-def vlan(path: Path) -> None:
-    """Put an 802.1Q tag into every frame."""
-    _rewrite(path, lambda _, frame: frame[:12] + TAG + frame[12:])
-
-
-def claim(bench: Bench, proto: int, application: str) -> None:
-    """Send the pings that become the packets, and say what they become."""
-    bench.lab.claim(proto, bench.server.address, 0, application, "ipsec")
-    argv = ["ping", "-c", str(PACKETS), "-i", "0.05", bench.server.address]
-    bench.client.run(*argv)
 
 
 def _replace(path: Path, proto: int, body: Callable[[int, int], bytes]) -> None:
@@ -74,3 +61,28 @@ def ah(path: Path) -> None:
         return header + os.urandom(12) + datagram
 
     _replace(path, 51, body)
+
+
+def _pings(proto: int, application: str) -> Callable[[Stage], Iterator[Ways]]:
+    """Return a scenario's run: the pings that become packets of the protocol."""
+
+    def run(stage: Stage) -> Iterator[Ways]:
+        stage.claim(proto, 0, application, "ipsec")
+        yield None
+        stage.client.run("ping", "-c", str(PACKETS), "-i", "0.05", stage.server.address)
+
+    return run
+
+
+ESP = Scenario(
+    "handmade-esp",
+    "ESP as IP protocol 50 (RFC 4303): one SPI and one rising sequence number per direction",
+    _pings(50, "esp"),
+    ways=False,
+)
+AH = Scenario(
+    "handmade-ah",
+    "AH as IP protocol 51 (RFC 4302) around readable UDP",
+    _pings(51, "ah"),
+    ways=False,
+)
