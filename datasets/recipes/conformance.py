@@ -40,6 +40,7 @@ README = """\
 UDP_ONLY = "The user-space ESP of strongSwan (kernel-libipsec) always travels in UDP, port 4500."
 STATIC = "Nothing in these packets names OpenVPN; at most a weak finding is right."
 RANDOM = "The rule for fully encrypted traffic matches it; only a weak finding is right."
+STAND_IN = "PPP is spoken by `classifier/lab/pppd.py`, as this kernel has none."
 IPERF = "iperf3 fills its packets with random bytes: high entropy is no sign of a VPN."
 HANDMADE = (
     "Built by the specification with a script, because kernel IPsec is not at hand where captures\n"
@@ -101,6 +102,16 @@ CASES |= {
     "tinc": Case("tinc-udp"),
     "nebula": Case("nebula-lighthouse"),
     "fastd": Case("fastd-udp"),
+    "nebula-mid-session": Case(
+        "nebula-lighthouse", LATE, "Nebula, joined after the handshake: messages alone"
+    ),
+    "fastd-mid-session": Case("fastd-udp", LATE, "fastd, joined after the handshake: data alone"),
+    "l2tp": Case("xl2tpd-l2tp", note=STAND_IN),
+    "l2tp-mid-session": Case(
+        "xl2tpd-l2tp", LATE, "L2TP, joined after the handshake: PPP in clear", STAND_IN
+    ),
+    "pptp": Case("pptpd-pptp", note=STAND_IN),
+    "vtun": Case("vtun-tcp"),
     "anyconnect": Case("ocserv-dtls"),
     "dns-tunnel": Case("iodine-dns"),
     "https-tls13": Case("https-tls13"),
