@@ -22,6 +22,7 @@ from classifier.errors import LabError
 
 __all__ = ["Daemon", "Host", "require", "wait_for"]
 
+LOG_CHARACTERS = 20_000
 PR_SET_PDEATHSIG = 1  # prctl(2)
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin:/usr/lib/ipsec"
 BASE = {  # what every run needs: program -> Debian package
@@ -277,8 +278,11 @@ class Host:
         wait_for(there, f"{self.name}: an address on {name}", seconds)
 
     def logs(self) -> dict[str, str]:
-        """Return the output of each program that was started, by file name."""
-        return {f"{self.name}/{daemon.log.name}": daemon.output() for daemon in self._daemons}
+        """Return the end of what each program has printed, by file name."""
+        return {
+            f"{self.name}/{daemon.log.name}": daemon.output()[-LOG_CHARACTERS:]
+            for daemon in self._daemons
+        }
 
     def close(self) -> None:
         """End the host and all that runs on it."""

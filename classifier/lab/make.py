@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -95,12 +96,13 @@ class _Running:
         order = json.dumps({"scenario": job.scenario.name, "seed": job.seed, "out": str(out)})
         root = str(Path(__file__).resolve().parents[2])  # the package as it was imported here
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed with the run
+        self._complaint = tempfile.TemporaryFile("w+")  # noqa: SIM115  likewise
         self.process = subprocess.Popen(
             [sys.executable, "-m", "classifier.lab.worker", order],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            stdout=self._said,  # no pipe: nobody reads while the run goes on
+            stderr=self._complaint,
             env=os.environ | {"PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C reaches this process alone, which ends the runs
         )
@@ -110,13 +112,24 @@ class _Running:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.communicate(timeout=10)
+                self.process.wait(10)
             self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        self._close()
+
+    def _close(self) -> tuple[str, str]:
+        """Return what the run printed and complained of, and let go of it."""
+        texts = []
+        for file in (self._said, self._complaint):
+            file.seek(0)
+            texts.append(file.read())
+            file.close()
+        return texts[0], texts[1]
 
     def answer(self) -> dict[str, object]:
         """Return the run's facts, or its problem and logs."""
-        printed, complaint = self.process.communicate()
+        self.process.wait()
+        printed, complaint = self._close()
         lines = printed.splitlines()
         if self.process.returncode or not lines:
             last = (complaint.strip().splitlines() or ["no output"])[-1]
@@ -174,8 +187,10 @@ def make(
         if not lacking[name]:
             waiting.append(job)
     with _ending_softly():
-        _run_all(waiting, out, max(1, side_by_side), logs, tell, made)
-    _write_set(out)
+        try:
+            _run_all(waiting, out, max(1, side_by_side), logs, tell, made)
+        finally:
+            _write_set(out)  # also over what was made before an interruption
     return made
 
 

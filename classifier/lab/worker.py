@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from classifier.errors import LabError
@@ -23,7 +23,7 @@ from classifier.lab.capture import read_pcap, write_pcapng
 from classifier.lab.conditions import Conditions, draw
 from classifier.lab.host import PR_SET_PDEATHSIG, extend_path
 from classifier.lab.manifest import digest, machine, moment, toml
-from classifier.lab.network import Network
+from classifier.lab.network import Network, kernel_has
 from classifier.lab.stage import Scenario, Stage, Ways, load
 from classifier.lab.workloads import Report, Way, Workload
 
@@ -42,6 +42,7 @@ UNEQUAL = [
 class Play:
     """What was played: what each flow is, what was carried, and how."""
 
+    conditions: Conditions
     claims: tuple[labels.Claim, ...]
     inner: frozenset[str]
     """Addresses that must not be seen outside a tunnel."""
@@ -71,6 +72,8 @@ def play(scenario: Scenario, seed: int, path: Path, conditions: Conditions | Non
     vary = conditions is None
     key = f"{scenario.name} {seed}"
     wanted = conditions or draw(random.Random(f"{key} conditions"), scenario.allowed)
+    if wanted.nat and not kernel_has("nat"):
+        wanted = replace(wanted, nat=False)
     logs: dict[str, str] = {}
     try:
         with Network(wanted, key) as net:
@@ -124,6 +127,7 @@ def _outcome(
 ) -> Play:
     inner = {address for way, _ in jobs for address in (way.target, way.bind) if address}
     return Play(
+        conditions=stage.conditions,
         claims=tuple(stage.net.claims),
         inner=frozenset(inner),
         report=report,
@@ -197,7 +201,6 @@ def perform(scenario: Scenario, seed: int, out: Path) -> dict[str, object]:
     folder = out / run
     folder.mkdir(parents=True, exist_ok=True)
     raw = folder / f"{run}.pcap"
-    conditions = draw(random.Random(f"{scenario.name} {seed} conditions"), scenario.allowed)
     try:
         played = play(scenario, seed, raw)
         records = list(read_pcap(raw))
@@ -211,7 +214,7 @@ def perform(scenario: Scenario, seed: int, out: Path) -> dict[str, object]:
         error.add_note(json.dumps(played.logs))
         raise
     capture, known = folder / f"{run}.pcapng", folder / "labels.csv"
-    write_pcapng(capture, records, f"classifier lab, {run}", conditions.snaplen)
+    write_pcapng(capture, records, f"classifier lab, {run}", played.conditions.snaplen)
     known.write_text(labels.text(table), encoding="utf-8")
     facts: dict[str, object] = {
         "name": run,
@@ -235,7 +238,7 @@ def perform(scenario: Scenario, seed: int, out: Path) -> dict[str, object]:
         "choices": list(played.choices),
         "impaired_by": played.engine,
         "not_reproducible": UNEQUAL,
-        "conditions": conditions.facts(),
+        "conditions": played.conditions.facts(),
         "relay": played.relay,
         "software": played.versions | machine(),
         "file": [

@@ -45,7 +45,8 @@ class Way:
     udp: bool = True
     tls: bool = True
     limit: int = 0
-    """At most so many bytes each way in one step, for carriers that are slow; 0: any."""
+    """For slow carriers: at most so many bytes each way in one step, and one kind of work of few
+    connections; 0: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +94,15 @@ def _web(rng: random.Random, at: float, steps: Sequence[Step], way: Way) -> Conn
 def _pages(rng: random.Random, way: Way) -> list[Connection]:
     """Load a few pages: each opens several connections for what belongs to it."""
     made, at = [], 0.0
-    for _ in range(rng.randint(2, 5)):
+    browsing = bool(way.proxy or way.forwards)  # there each inner connection is a flow outside
+    for _ in range(rng.randint(7, 14) if browsing else rng.randint(2, 5)):
         for _ in range(rng.randint(1, 5)):
             steps = [
                 (rng.randint(250, 1200), int(_between(rng, 300, 90_000)), rng.uniform(0, 0.1))
                 for _ in range(rng.randint(1, 5))
             ]
             made.append(_web(rng, at + rng.uniform(0, 0.15), steps, way))
-        at += _between(rng, 0.3, 2.0)
+        at += _between(rng, 0.2, 1.0) if browsing else _between(rng, 0.3, 2.0)
     return made
 
 
@@ -169,6 +171,9 @@ KINDS: dict[str, Callable[[random.Random, Way], list[Connection]]] = {
 }
 
 
+FEW = ("download", "idle", "names", "typing", "upload")  # kinds of few connections
+
+
 def draw(rng: random.Random, way: Way) -> Workload:
     """Draw what one client does: one kind, or a mixture of two or three.
 
@@ -179,8 +184,10 @@ def draw(rng: random.Random, way: Way) -> Workload:
     way : Way
         Says whether datagrams and TLS are possible.
     """
-    count = rng.choice((1, 1, 2, 3))
-    kinds = rng.sample(sorted(KINDS), count)
+    count = 1 if way.limit else rng.choice((1, 1, 2, 3))
+    kinds = rng.sample(FEW if way.limit else sorted(KINDS), count)
+    if (way.proxy or way.forwards) and not way.limit and "pages" not in kinds:
+        kinds[0] = "pages"
     connections: list[Connection] = []
     for number, kind in enumerate(kinds):
         start = number * rng.uniform(0, 1.5)

@@ -1,10 +1,10 @@
 """Writes ``datasets/lab/``: the list of the standing set's runs, and a small cut of them.
 
-    sudo classifier lab make --set datasets/lab/manifest.toml --out RUNS --jobs 4
+    sudo classifier lab make --out RUNS --repeat 5 --jobs 4
     python datasets/recipes/lab_set.py --runs RUNS
 
-The list has every scenario with the same seeds. Totals are those of the runs that lie in RUNS; the
-cut takes the smallest captures, one for each scenario, while all of them stay below the limit.
+The list has the runs that lie in RUNS, and their totals; the cut takes the smallest captures, one
+for each scenario, while all of them stay below the limit.
 """
 
 import argparse
@@ -14,9 +14,7 @@ import tomllib
 from pathlib import Path
 
 from classifier.lab.manifest import digest, toml
-from classifier.lab.stage import load
 
-SEEDS = [1, 2, 3, 4, 5]
 LIMIT_BYTES = 4_500_000
 COMMAND = "classifier lab make --set datasets/lab/manifest.toml --out DIR --jobs 4"
 TOTALS = ("packets", "flows", "vpn_flows", "ordinary_flows")
@@ -63,6 +61,9 @@ def write(runs: Path, folder: Path) -> dict[str, object]:
         software |= facts["software"]
     families = sorted({family for facts in made for family in facts["families"]})
     counted = {f"total_{name}": sum(int(facts[name]) for facts in made) for name in TOTALS}
+    listed: dict[str, list[int]] = {}
+    for facts in sorted(made, key=lambda facts: (facts["scenario"], facts["seed"])):
+        listed.setdefault(facts["scenario"], []).append(facts["seed"])
     paths = sorted(path for path in folder.iterdir())
     facts: dict[str, object] = {
         "name": "lab",
@@ -83,7 +84,7 @@ def write(runs: Path, folder: Path) -> dict[str, object]:
         **counted,
         "families": families,
         "software": dict(sorted(software.items())),
-        "run": [{"scenario": name, "seeds": SEEDS} for name in load()],
+        "run": [{"scenario": name, "seeds": seeds} for name, seeds in listed.items()],
         "file": [
             {
                 "role": "labels" if path.suffix == ".csv" else "capture",

@@ -1,11 +1,14 @@
 """Each scenario of the laboratory says what it is, and labels with names of the contract."""
 
 import ast
+import csv
 import re
 from pathlib import Path
 
 import pytest
 
+import classifier
+from classifier import datasets, resources
 from classifier.lab import scenarios
 from classifier.lab.network import PROBES
 from classifier.lab.stage import NAME, load
@@ -46,3 +49,22 @@ def test_families_in_scenario_files_are_those_of_the_contract(path: Path) -> Non
             for value in named:
                 if isinstance(value, ast.Constant):
                     assert value.value == "" or value.value in FAMILIES
+
+
+def test_standing_set_is_large_and_names_scenarios_that_exist() -> None:
+    from classifier.lab.make import jobs_of_set
+
+    jobs = jobs_of_set(resources.locate("datasets/lab/manifest.toml"))
+    assert len(jobs) == len({job.name for job in jobs}) >= 250
+
+
+def test_labels_of_the_small_cut_name_every_flow_and_no_other() -> None:
+    files = datasets.load("lab")
+    captures = [path for path in files.values() if path.suffix == ".pcapng"]
+    assert sum(path.stat().st_size for path in captures) < 5_000_000
+    run = classifier.classify(captures, separate=True, labels=files["labels.csv"])
+    labelled = run.flows.dropna(subset="label_is_vpn")
+    assert len(labelled) == len(run.flows)
+    with files["labels.csv"].open(encoding="utf-8") as file:
+        assert {row["path"] for row in csv.DictReader(file)} == {path.name for path in captures}
+    assert 0.75 < (labelled["label_family"] == "").mean() < 1

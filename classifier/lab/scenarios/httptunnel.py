@@ -19,9 +19,9 @@ def _httptunnel(stage: Stage) -> Iterator[Ways]:
     stage.client.start("htc", "-w", "-F", "8000", f"{address}:{port}")
     stage.client.wait_listen("tcp", 8000)
     page = stage.server.folder / "page"
-    page.write_bytes(stage.rng.randbytes(stage.number(20_000, 1_000, 100_000)))
+    page.write_bytes(stage.rng.randbytes(stage.number(3_000, 1_000, 100_000)))
     served = ("--bind", stage.inner, "--directory", str(stage.server.folder))
     stage.server.start("python3", "-m", "http.server", "80", *served)
     stage.server.wait_listen("tcp", 80)
-    for _ in range(stage.number(2, 1, 5)):  # it carries one connection after the other
+    for _ in range(stage.number(1, 1, 5)):  # it carries one connection after the other
         stage.client.run("curl", "-sS", "-o", "/dev/null", "http://127.0.0.1:8000/page")

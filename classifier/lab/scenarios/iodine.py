@@ -6,7 +6,13 @@ from classifier.lab.stage import UDP, Stage, Way, Ways, scenario
 from classifier.lab.tunnel import reach
 
 
-@scenario("iodine-dns", "iodine: IP over DNS questions and answers", "iodine", "iodined:iodine")
+@scenario(
+    "iodine-dns",
+    "iodine: IP over DNS questions and answers",
+    "iodine",
+    "iodined:iodine",
+    loss=False,
+)
 def _iodine(stage: Stage) -> Iterator[Ways]:
     zone, address = "t.example.net", stage.server.address
     stage.server.start("iodined", "-f", "-P", "secret", "-l", address, "10.81.0.1", zone)
@@ -18,4 +24,4 @@ def _iodine(stage: Stage) -> Iterator[Ways]:
     argv = ["iodine", "-f", "-r", "-P", "secret", "-T", kind, "-m", size, address, zone]
     stage.client.start(*argv)
     reach(stage.client, "10.81.0.1")
-    yield Way(stage.client, stage.server, "10.81.0.1", bind="10.81.0.2", limit=3_000)
+    yield Way(stage.client, stage.server, "10.81.0.1", bind="10.81.0.2", limit=6_000)

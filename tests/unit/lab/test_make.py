@@ -10,6 +10,7 @@ import pytest
 from classifier import cli
 from classifier.errors import LabError
 from classifier.lab import host, stage
+from classifier.lab.conditions import Conditions
 from classifier.lab.labels import UDP, Claim, FiveTuple, Seen
 from classifier.lab.make import Job, jobs_of_set, listing, make
 from classifier.lab.stage import Scenario, Stage, Ways, scenario, select
@@ -112,7 +113,7 @@ FLOW = FiveTuple(UDP, "10.0.0.1", 40000, "192.0.2.1", 1194)
 def played(carried: int) -> Play:
     report = Report(carried // 2, carried // 2, 1, ())
     inner = frozenset({"10.200.0.1"})
-    return Play((CLAIM,), inner, report, (), "none", {}, (), {}, {})
+    return Play(Conditions(), (CLAIM,), inner, report, (), "none", {}, (), {}, {})
 
 
 def test_a_run_whose_tunnel_was_seen_passes() -> None:

@@ -43,6 +43,13 @@ def test_a_carrier_without_datagrams_or_tls_gets_none_and_small_steps() -> None:
             assert all(max(up, down) <= 5000 for up, down, _ in connection.steps)
 
 
+def test_behind_a_proxy_everyone_browses() -> None:
+    way = Way(HOST, HOST, "172.16.9.1", proxy="socks5://192.0.2.1:1080", udp=False)
+    made = [draw(random.Random(seed), way) for seed in range(100)]
+    assert all("pages" in work.name for work in made)
+    assert sum(len(work.connections) for work in made) > 25 * len(made)
+
+
 def test_all_kinds_and_mixtures_are_drawn() -> None:
     names = {draw(random.Random(seed), WAY).name for seed in range(500)}
     assert set(KINDS) <= names
