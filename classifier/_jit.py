@@ -8,13 +8,14 @@ after ``PLAIN_WORK``. Both ways compute the same: tests compare them on whole ca
 ``NUMBA_DISABLE_JIT=1`` never compiles, ``NUMBA_BOUNDSCHECK=1`` always does. Compiled kernels are
 cached where a folder is writable, release the GIL and never use ``fastmath``. Numba takes 0.2 s to
 import; only ``compile`` does. Its own cache sees neither an edit in a file whose helper was
-inlined nor the bounds check: the folder is named by a digest of both.
+inlined nor the bounds check: a module's folder is named by a digest of both.
 """
 
 import contextlib
 import functools
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -209,7 +210,7 @@ def _version(function: FunctionType, compiled: bool) -> Any:
             nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
         )(copy)
     dispatcher = numba.njit(nogil=True)(copy)
-    before, config.CACHE_DIR = config.CACHE_DIR, _folder()
+    before, config.CACHE_DIR = config.CACHE_DIR, _folder(function.__module__)
     with contextlib.suppress(RuntimeError, OSError):  # no writable folder: compile each time
         dispatcher.enable_caching()
     config.CACHE_DIR = before
@@ -236,13 +237,13 @@ def _names_of(module: str, compiled: bool) -> dict[str, Any]:
 
 
 @functools.cache
-def _folder() -> str:
-    """Return the cache folder for exactly these sources and this bounds-check switch."""
+def _folder(module: str) -> str:
+    """Return the cache folder of a module's kernels, for exactly the sources that they use."""
     import numba
     from numba.core import config
 
     digest = hashlib.sha256(f"{numba.__version__} {config.BOUNDSCHECK}".encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(_sources(module)):
         status = path.stat()
         digest.update(f"{path}{status.st_mtime_ns}{status.st_size}".encode())
     if config.CACHE_DIR:
@@ -254,7 +255,33 @@ def _folder() -> str:
     return str(root / "vpn-policy-classifier" / digest.hexdigest()[:16])
 
 
+_IMPORT = re.compile(r"^from (classifier[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+
+
+def _sources(module: str) -> set[Path]:
+    """Return the files of a module and of all modules of this package that it uses."""
+    found: set[Path] = set()
+    todo = [module, __name__]
+    while todo:
+        name = todo.pop()
+        file = Path(cast("str", sys.modules[name].__file__))
+        if file not in found:
+            found.add(file)
+            todo += _used(file)
+    return found
+
+
+@functools.cache
+def _used(path: Path) -> set[str]:
+    """Return the modules of this package whose names a file imports."""
+    used = set()
+    for room, text in _IMPORT.findall(path.read_text(encoding="utf-8")):
+        for item in re.findall(r"(\w+)(?: as \w+)?", text):
+            used.add(f"{room}.{item}" if f"{room}.{item}" in sys.modules else room)
+    return used & sys.modules.keys()
+
+
 def _is_cached(function: Callable[..., Any]) -> bool:
     code = function.__code__
     pattern = f"*.{function.__name__}-{code.co_firstlineno}.*.nbi"
-    return any(Path(_folder()).rglob(pattern))
+    return any(Path(_folder(function.__module__)).rglob(pattern))

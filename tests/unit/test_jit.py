@@ -83,3 +83,11 @@ def test_compiling_is_told() -> None:
     finally:
         _jit.notify(None)
     assert told in ([], [f"{__name__}.widen"])  # nothing where it was compiled before
+
+
+def test_a_cache_folder_depends_on_the_sources_a_module_uses_and_no_others() -> None:
+    from classifier.detectors import wireguard
+
+    names = {path.stem for path in _jit._sources(wireguard.__name__)}
+    assert {"wireguard", "_reading", "tables", "_jit"} <= names
+    assert "openvpn" not in names
