@@ -1,0 +1,15 @@
+"""The verbs of the command, one file for each noun: options in, exit code out."""
+
+from classifier.commands import (
+    detectors,
+    evaluating,
+    lab,
+    policy,
+    registry,
+    replaying,
+)
+
+__all__ = ["COMMANDS"]
+
+#: Modules whose ``add`` enters their verbs, in the order that ``--help`` shows.
+COMMANDS = (replaying, evaluating, detectors, registry, policy, lab)

@@ -1,0 +1,143 @@
+"""Verbs that classify captures: demo, replay, explain."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from classifier.commands.shared import (
+    Verbs,
+    add_judging,
+    add_reading,
+    add_verb,
+    classified,
+    complain,
+    failed,
+    replayed,
+    say,
+    width,
+)
+from classifier.errors import ClassifierError
+
+if TYPE_CHECKING:
+    from classifier.run import Run
+
+__all__ = ["add"]
+
+VERDICTS = ("allow", "flag", "would_throttle", "would_block")
+
+
+def add(verbs: Verbs) -> None:
+    """Enter the verbs."""
+    demo = add_verb(verbs, "demo", "Run the main job on the shipped capture, register and policy.")
+    demo.set_defaults(run=_demo)
+
+    replay = add_verb(verbs, "replay", "Read captures, identify flows, apply register and policy.")
+    replay.add_argument("captures", nargs="+", metavar="CAPTURE", help="capture, or - for stdin")
+    add_judging(replay)
+    add_reading(replay)
+    replay.add_argument(
+        "--out",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="also write .ndjson, .parquet or .csv, repeatable",
+    )
+    replay.add_argument(
+        "--format",
+        choices=("table", "ndjson", "csv"),
+        default="table",
+        help="what to print (default: %(default)s)",
+    )
+    replay.add_argument(
+        "--fail-on", choices=VERDICTS[1:], help="exit 1 if this verdict or a harsher one occurs"
+    )
+    replay.add_argument("--expect", metavar="FILE", help="expectations: .toml, or earlier .ndjson")
+    replay.add_argument("--junit", metavar="FILE", help="write the expectations' results as JUnit")
+    replay.set_defaults(run=_replay)
+
+    explain = add_verb(
+        verbs, "explain", "Show why a flow got its verdict, and the packets behind it."
+    )
+    explain.add_argument("captures", nargs="+", metavar="CAPTURE", help="capture")
+    explain.add_argument("--flow", required=True, metavar="ID", help="flow id or Community ID")
+    explain.add_argument("--dissect", action="store_true", help="add tshark's view of the packets")
+    add_judging(explain)
+    add_reading(explain)
+    explain.set_defaults(run=_explain)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from classifier.datasets import demo
+    from classifier.run import classify
+
+    files = demo()
+    _print_report(classify(files.capture, registry=files.register, policy=files.policy))
+    return 0
+
+
+def _print_report(run: "Run") -> None:
+    from classifier.report.text import report_text, wants_colour
+
+    colour = wants_colour(sys.stdout)
+    say(report_text(run.table, run.accounting, width=width(), colour=colour))
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from classifier.report.text import accounting_text
+    from classifier.report.writers import output_format
+
+    if "-" in options.out and options.format == "table":
+        options.format = "ndjson"  # what ``--out -`` writes; a table beside it would spoil it
+    options.out = [path for path in options.out if path != "-"]
+    for path in options.out:
+        output_format(path)  # refuses a suffix before the work, not after
+    if options.junit and not options.expect:
+        raise ClassifierError("--junit has nothing to write", remedy="give --expect too")
+    with replayed(options) as rows:
+        run = rows.run() if options.format == "table" or options.expect else None
+        for path in options.out:
+            rows.write(path)
+        if options.format == "table" and run:
+            _print_report(run)
+        else:
+            rows.write("-", options.format)
+            complain(accounting_text(rows.reading.accounting).rstrip())
+        code = 2 if rows.reading.failed else 0
+        if run and options.expect and not _meets(run, options):
+            code = max(code, 1)
+        if options.fail_on:
+            harsh = set(VERDICTS[VERDICTS.index(options.fail_on) :])
+            found = any(harsh & set(b.column("verdict").to_pylist()) for b in rows.batches())
+            code = max(code, 1 if found else 0)
+    return code
+
+
+def _meets(run: "Run", options: argparse.Namespace) -> bool:
+    """Compare with expectations, tell what differs, and write JUnit where asked."""
+    from classifier.report.expectations import check_expectations, junit_xml
+
+    results = check_expectations(run.table, options.expect)
+    complain(*(f"{r.name}: {r.message}" for r in results if not r.passed))
+    if options.junit:
+        junit_xml(results, options.junit)
+    return all(r.passed for r in results)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    run = classified(options)
+    flow_id = options.flow
+    if not flow_id.isdecimal():
+        import pyarrow.compute as pc
+
+        row = pc.index(run.table.column("community_id"), flow_id).as_py()
+        if row < 0:
+            raise ClassifierError(
+                f"there is no flow {flow_id!r}",
+                remedy="give a flow_id or community_id that replay prints",
+            )
+        flow_id = run.table.column("flow_id")[row].as_py()
+    say(str(run.explain(int(flow_id))))
+    if options.dissect:
+        for packet in run.dissect(int(flow_id)):
+            say(str(packet))
+    return failed(run)

@@ -1,0 +1,176 @@
+"""What several verbs share: options, opening what they name, and where output goes."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from classifier.run import Replay, Run
+
+__all__ = [
+    "Verbs",
+    "add_judging",
+    "add_reading",
+    "add_verb",
+    "classified",
+    "complain",
+    "failed",
+    "now",
+    "open_registry",
+    "replayed",
+    "say",
+    "width",
+]
+
+#: What ``add_subparsers`` returns.
+Verbs = Any
+
+
+def add_verb(verbs: Verbs, name: str, text: str) -> argparse.ArgumentParser:
+    """Enter a verb; ``text`` is its line in the list and its description."""
+    made: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
+    return made
+
+
+def _seconds(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither seconds above 0 nor 'none'")
+    return value
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Options that change how captures are read and flows identified."""
+    add = parser.add_argument
+    add("--model", default="default", metavar="M", help="model, or none (default: %(default)s)")
+    add("--threshold", type=float, default=0.5, help="probability of a VPN (default: %(default)s)")
+    add(
+        "--local",
+        action="append",
+        metavar="PREFIX",
+        help="prefix of the inside network, repeatable (default: private, link-local and "
+        "unique-local addresses)",
+    )
+    add(
+        "--idle-timeout",
+        type=_seconds,
+        default=600.0,
+        metavar="S",
+        help="seconds without a packet that end a flow, or none (default: 600)",
+    )
+    add(
+        "--active-timeout",
+        type=_seconds,
+        default=None,
+        metavar="S",
+        help="seconds after which a flow is split, or none (default: none)",
+    )
+    add("--decapsulate", action="store_true", help="make rows of inner flows (default: outer)")
+    add("--separate", action="store_true", help="keep captures apart (default: one run)")
+
+
+def add_judging(parser: argparse.ArgumentParser) -> None:
+    """Options for register and policy."""
+    add = parser.add_argument
+    add("--registry", metavar="R", help="register: .csv, .json, .db or a database URL")
+    add("--skip-bad-rows", action="store_true", help="load the good rows of a register with bad")
+    add(
+        "--policy",
+        metavar="P",
+        help="policy: built-in name or .toml (default: registered-only with a register, else "
+        "observe-only)",
+    )
+    add("--at", metavar="TIME", help="look registrations up as of this time (default: each flow's)")
+
+
+def say(text: str) -> None:
+    """Print a result."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def complain(*problems: object) -> None:
+    """Print to standard error, a line each."""
+    for problem in problems:
+        sys.stderr.write(f"{problem}\n")
+
+
+def open_registry(options: argparse.Namespace) -> Any:
+    """Open the register an option names; rows that were skipped are told."""
+    if not options.registry:
+        return None
+    from classifier.registry import Registry
+
+    registry = Registry.open(options.registry, skip_bad_rows=options.skip_bad_rows)
+    complain(*registry.problems)
+    return registry
+
+
+@contextmanager
+def replayed(options: argparse.Namespace, *, separate: bool | None = None) -> "Iterator[Replay]":
+    """Classify the captures that the options name."""
+    from classifier.pipeline import expand_captures, make_options
+    from classifier.run import replay
+
+    judging: dict[str, Any] = {}
+    if hasattr(options, "policy"):
+        judging = {
+            "registry": open_registry(options),
+            "policy": options.policy,
+            "at": options.at,
+        }
+    made = make_options(
+        model=options.model,
+        local=options.local,
+        threshold=options.threshold,
+        idle_timeout_s=options.idle_timeout,
+        active_timeout_s=options.active_timeout,
+        decapsulate=options.decapsulate,
+        separate=options.separate if separate is None else separate,
+        **judging,
+    )
+    _warn_of_collateral(made.policy)
+    with replay(expand_captures(options.captures), made) as rows:
+        complain(*rows.reading.problems)
+        yield rows
+
+
+def classified(options: argparse.Namespace, *, separate: bool | None = None) -> "Run":
+    """Classify the captures that the options name, whole."""
+    with replayed(options, separate=separate) as rows:
+        return rows.run()
+
+
+def _warn_of_collateral(policy: Any) -> None:
+    from classifier.policy import beyond_flag_on_weak
+
+    for rule in beyond_flag_on_weak(policy):
+        complain(
+            f"{policy.path}:{rule.line}: rule '{rule.name}' goes beyond flag on weak evidence; "
+            "expect it to hit ordinary traffic: see run.summary() and docs/policy.md"
+        )
+
+
+def failed(run: "Run") -> int:
+    """Return the exit code: 2 where a capture could not be read."""
+    return 2 if run.accounting.get("captures_failed", 0) else 0
+
+
+def width() -> int:
+    """Return the columns that a table may take."""
+    import shutil
+
+    return shutil.get_terminal_size((110, 24)).columns if sys.stdout.isatty() else 110
+
+
+def now() -> str:
+    """Return the time as text, for looking registrations up."""
+    import datetime
+
+    return datetime.datetime.now(datetime.UTC).isoformat()
