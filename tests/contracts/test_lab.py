@@ -59,7 +59,7 @@ def test_standing_set_is_large_and_names_scenarios_that_exist() -> None:
 
 
 def test_labels_of_the_small_cut_name_every_flow_and_no_other() -> None:
-    files = datasets.load("lab")
+    files = datasets.load("lab").files
     captures = [path for path in files.values() if path.suffix == ".pcapng"]
     assert sum(path.stat().st_size for path in captures) < 5_000_000
     run = classifier.classify(captures, separate=True, labels=files["labels.csv"])

@@ -1,4 +1,4 @@
-"""Data sets: listed by their manifests, verified before use."""
+"""Data sets are listed by their manifests and verified before use."""
 
 import hashlib
 import subprocess
@@ -42,7 +42,7 @@ def test_list_holds_the_demo_with_licence_and_files() -> None:
 
 
 def test_load_returns_verified_paths(shelf: Path) -> None:
-    assert datasets.load("small") == {"one.pcap": shelf / "one.pcap"}
+    assert datasets.load("small").files == {"one.pcap": shelf / "one.pcap"}
 
 
 def test_unknown_name_names_the_known_ones(shelf: Path) -> None:
@@ -97,4 +97,4 @@ def test_import_loads_nothing_heavy() -> None:
         "heavy = {'numba', 'numpy', 'pandas', 'pyarrow', 'sklearn', 'pyshark', 'sqlalchemy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(datasets.__file__).parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(datasets.__file__).parents[2])

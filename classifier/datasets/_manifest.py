@@ -1,7 +1,8 @@
-"""Lists, verifies and loads data sets by their manifests.
+"""Manifests of data sets: what is shipped, and what users bring themselves.
 
-A data set is a folder ``datasets/<name>/`` with a ``manifest.toml`` that names each file, its
-SHA-256 and its size. ``demo`` is shipped with the package; others lie in a checkout.
+A shipped data set is a folder ``datasets/<name>/`` with a ``manifest.toml`` that names each file,
+its SHA-256 and its size. ``datasets/external/<name>.toml`` has the same facts about a data set that
+lies wherever its user has put it, and the way to read it.
 """
 
 import builtins
@@ -14,9 +15,10 @@ from typing import Any
 from classifier import resources
 from classifier.errors import ResourceError
 
-__all__ = ["DataFile", "DataSet", "Demo", "demo", "list", "load"]
+__all__ = ["DataFile", "Demo", "Manifest", "demo", "digest", "find", "list", "verified"]
 
 _CHUNK_BYTES = 1 << 20
+_PARTS = ("scenario", "side", "timeout_s")
 _REMEDY = "install the package again, or make the data set again with its recipe"
 
 
@@ -32,14 +34,16 @@ class DataFile:
     """Digest of its content, 64 hexadecimal digits."""
     size: int
     """Bytes."""
+    part: tuple[tuple[str, str], ...] = ()
+    """What part of the data set it is, such as ``(("scenario", "A1"), ("timeout_s", "15"))``."""
 
 
 @dataclass(frozen=True, slots=True)
-class DataSet:
+class Manifest:
     """One data set, as its manifest describes it."""
 
     name: str
-    """Name of its folder."""
+    """Name of its folder, or of its own for a set that users bring."""
     title: str
     """One line on what it holds."""
     licence: str
@@ -49,7 +53,14 @@ class DataSet:
     files: tuple[DataFile, ...]
     """Its files, in the manifest's order."""
     folder: Path
-    """Where it lies."""
+    """Where the manifest lies, and the files beside it unless there is a reader."""
+    source: str = ""
+    """Where it comes from."""
+    gaps: str = ""
+    """What it cannot show."""
+    reader: str = ""
+    """How to read what the user brings: ``arff``, ``names``, ``cesnet`` or ``labels``; empty for
+    sets whose files are here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +105,14 @@ def demo() -> Demo:
         raise ResourceError(f"no file has the role {error}", path=place, remedy=_REMEDY) from None
 
 
-def list() -> tuple[DataSet, ...]:  # the public name; ``builtins.list`` is not needed here
-    """Return the manifests of all data sets that are installed, by name.
+def list() -> tuple[Manifest, ...]:  # the public name; ``builtins.list`` is not needed here
+    """Return the manifests of all known data sets.
 
     Returns
     -------
-    tuple of DataSet
-        At least the shipped ``demo``.
+    tuple of Manifest
+        Those whose files are here, at least ``demo``, then those that users bring themselves (they
+        have a ``reader``); each by name.
 
     Raises
     ------
@@ -114,69 +126,74 @@ def list() -> tuple[DataSet, ...]:  # the public name; ``builtins.list`` is not 
     ['Apache-2.0']
     """
     folder = resources.locate("datasets")
-    return tuple(_read(path) for path in sorted(folder.glob("*/manifest.toml")))
+    here = builtins.list(folder.glob("*/manifest.toml"))
+    brought = builtins.list(folder.glob("external/*.toml"))
+    return tuple(_read(path) for path in (*sorted(here), *sorted(brought)))
 
 
-def load(name: str) -> dict[str, Path]:
-    """Return the paths of a data set's files after verifying them.
-
-    Parameters
-    ----------
-    name : str
-        Name of the data set, such as ``"demo"``.
-
-    Returns
-    -------
-    dict of str to pathlib.Path
-        File name to path, in the manifest's order. Each file has the size and the SHA-256 that
-        the manifest states.
+def find(name: str) -> Manifest:
+    """Return the manifest of the data set with this name.
 
     Raises
     ------
     ResourceError
-        If there is no such data set, or if a file is missing or differs from the manifest.
-
-    Notes
-    -----
-    Reads every byte once.
-
-    Examples
-    --------
-    >>> import classifier.datasets
-    >>> sorted(classifier.datasets.load("demo"))
-    ['demo.pcapng', 'labels.csv', 'policy.toml', 'register.csv']
+        If there is none.
     """
-    entry = next((entry for entry in list() if entry.name == name), None)
-    if entry is None:
-        known = ", ".join(entry.name for entry in list())
-        raise ResourceError(f"no data set has the name {name!r}", remedy=f"known names: {known}")
-    return {file.name: _verified(entry.folder / file.name, file) for file in entry.files}
+    known = list()
+    for entry in known:
+        if entry.name == name:
+            return entry
+    names = ", ".join(entry.name for entry in known)
+    raise ResourceError(f"no data set has the name {name!r}", remedy=f"known names: {names}")
 
 
-def _verified(path: Path, file: DataFile) -> Path:
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises
+    ------
+    ResourceError
+        If it cannot be read.
+    """
+    found = hashlib.sha256()
+    try:
+        with path.open("rb") as content:
+            while chunk := content.read(_CHUNK_BYTES):
+                found.update(chunk)
+    except OSError as error:
+        problem = f"the file cannot be read ({error.strerror})"
+        raise ResourceError(problem, path=str(path), remedy=_REMEDY) from error
+    return found.hexdigest()
+
+
+def verified(path: Path, file: DataFile) -> Path:
+    """Return the path of a file that is what its manifest says.
+
+    Raises
+    ------
+    ResourceError
+        If it is missing, or of another size or digest.
+    """
     try:
         size = path.stat().st_size
-        digest = hashlib.sha256()
-        if size == file.size:
-            with path.open("rb") as content:
-                while chunk := content.read(_CHUNK_BYTES):
-                    digest.update(chunk)
     except OSError as error:
         problem = f"the file cannot be read ({error.strerror})"
         raise ResourceError(problem, path=str(path), remedy=_REMEDY) from error
     if size != file.size:
         problem = f"{size} bytes, but the manifest says {file.size}"
         raise ResourceError(problem, path=str(path), remedy=_REMEDY)
-    if digest.hexdigest() != file.sha256:
+    if digest(path) != file.sha256:
         problem = "the content is not what the manifest says (SHA-256)"
         raise ResourceError(problem, path=str(path), remedy=_REMEDY)
     return path
 
 
-def _read(path: Path) -> DataSet:
+def _read(path: Path) -> Manifest:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        files = tuple(_file(row, path) for row in builtins.list(raw["file"]))
+        files = tuple(
+            _file(row, path) for row in (raw.get("file", ()) if "reader" in raw else raw["file"])
+        )
         words = [raw[key] for key in ("name", "title", "licence", "citation")]
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         problem = f"the manifest cannot be read ({error})"
@@ -185,11 +202,13 @@ def _read(path: Path) -> DataSet:
         problem = f"the manifest lacks or misspells a field ({error})"
         raise ResourceError(problem, path=str(path), remedy=_REMEDY) from error
     name, title, licence, citation = map(str, words)
-    return DataSet(name, title, licence, citation, files, path.parent)
+    source, gaps, reader = (str(raw.get(key, "")) for key in ("source", "gaps", "reader"))
+    return Manifest(name, title, licence, citation, files, path.parent, source, gaps, reader)
 
 
 def _file(row: dict[str, Any], manifest: Path) -> DataFile:
     name = str(row["name"])
     if Path(name).name != name:  # a manifest must not lead out of its folder
         raise ValueError(f"{name!r} in {manifest.name} is not a plain file name")
-    return DataFile(name, str(row["role"]), str(row["sha256"]), int(row["size"]))
+    part = tuple((key, str(row[key])) for key in _PARTS if key in row)
+    return DataFile(name, str(row["role"]), str(row["sha256"]), int(row["size"]), part)

@@ -1,0 +1,10 @@
+"""Lists, verifies, loads, splits and compares data sets; fetches none.
+
+``demo`` is shipped with the package, ``lab`` lies in a checkout, and the others are brought by their
+users: the manifests here name them, with citation, licence and checksums, and know how to read them.
+"""
+
+from classifier.datasets._load import Dataset, load
+from classifier.datasets._manifest import DataFile, Demo, Manifest, demo, list
+
+__all__ = ["DataFile", "Dataset", "Demo", "Manifest", "demo", "list", "load"]
