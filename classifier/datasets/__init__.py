@@ -2,6 +2,12 @@
 
 ``demo`` is shipped with the package, ``lab`` lies in a checkout, and the others are brought by their
 users: the manifests here name them, with citation, licence and checksums, and know how to read them.
+
+Examples
+--------
+>>> from classifier import datasets
+>>> datasets.load("demo").manifest.licence
+'Apache-2.0'
 """
 
 from classifier.datasets._load import Dataset, load
