@@ -24,7 +24,8 @@ from classifier.pipeline import (
     registration_of,
     with_verdicts,
 )
-from classifier.tables import SCHEMA_VERSION, protocol_number
+from classifier.report.endpoints import endpoints
+from classifier.tables import SCHEMA_VERSION
 from classifier.wire import Source
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from classifier.registry import Registry, Table
     from classifier.report.sorting import Sorter
     from classifier.report.text import Explanation
+    from classifier.simulate import ServiceTime, Simulation, Throttle
 
 __all__ = ["Replay", "Run", "classify", "open_run", "replay"]
 
@@ -228,7 +230,7 @@ class Run:
             if registry is None:
                 registered = {name: batch.column(name) for name in REGISTRATION}
             else:
-                registered = registration_of(_endpoints(batch), options)
+                registered = registration_of(endpoints(batch), options)
             observed = batch.select(list(OBSERVED))
             batches.append(with_verdicts(observed, registered, options.policy))
         table = pa.Table.from_batches(batches, schema=SCHEMA)
@@ -247,6 +249,71 @@ class Run:
                 changed["register"] = options.registry.hash  # type: ignore[assignment]
             run._meta = {**self._meta, **changed}
         return run
+
+    def simulate(
+        self,
+        *,
+        cores: int = 1,
+        service_time: "str | ServiceTime" = "constant:1.5us",
+        flow_time: str = "0ns",
+        link_bps: float | None = None,
+        buffer: int | None = 1000,
+        dispatch: str = "flow",
+        throttle: "Throttle | None" = None,
+        speed_up: float = 1.0,
+        seed: int = 1,
+    ) -> "Simulation":
+        """Send the captures' packets through a model of the inspecting box (they are read again).
+
+        Parameters
+        ----------
+        cores : int
+        service_time : str or ServiceTime
+            Of a packet: ``constant:TIME``, ``exponential:TIME`` (the mean), ``file:PATH`` (a text file of
+            nanoseconds, drawn from) or ``measured`` (from this library on this machine).
+        flow_time : str
+            More for a flow's first packet, as ``20us``.
+        link_bps : float, optional
+            Bits per second of IP packets behind the box; None does not limit them.
+        buffer : int, optional
+            Packets that may wait for a core, and for the link; None sets no limit.
+        dispatch : str
+            ``flow`` keeps a flow's packets on one core, ``shared`` takes the next free one.
+        throttle : Throttle, optional
+            The token bucket that flows of verdict ``would_throttle`` pass.
+        speed_up : float
+            How much faster than the capture's clock packets arrive.
+        seed : int
+            Of drawn service times.
+
+        Returns
+        -------
+        Simulation
+
+        Raises
+        ------
+        CaptureError
+            If the captures cannot be read again.
+        ClassifierError
+            If a setting cannot be used.
+
+        Notes
+        -----
+        28 bytes of memory for each packet, and as much again while it runs.
+        """
+        from classifier import simulate as room
+
+        self._must_be_readable()
+        if isinstance(service_time, str):
+            service_time = room.parse_service(service_time, flow_time)
+        box = room.Box(cores, service_time, link_bps, buffer, dispatch, throttle)
+        options, sources = self._options or Options(), list(self._sources)
+        packets = room.packet_columns(sources, options)
+        box = room.measured(box, sources, options)
+        clients = room.client_numbers(self.table, options.local)
+        return room.simulate(
+            packets, self.table, box, clients=clients, speed_up=speed_up, seed=seed
+        )
 
     def write(self, path: str | Path) -> None:
         """Write the flows as ``.ndjson``, ``.parquet`` or ``.csv``, by suffix; ``-`` is stdout.
@@ -588,34 +655,3 @@ def _described(source: Source) -> dict[str, str]:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"name": Path(source).name, "sha256": digest}
     return {"name": "<stream>", "sha256": ""}
-
-
-def _endpoints(batch: "pa.RecordBatch") -> Any:
-    """Return the FLOW rows that the written columns of a batch stand for."""
-    import numpy as np
-
-    from classifier.tables import FLOW
-
-    flows = np.zeros(batch.num_rows, FLOW)
-    for side in ("orig", "resp"):
-        column = batch.column(f"{side}_ip").dictionary_encode()
-        try:
-            words = [ipaddress.ip_address(text) for text in column.dictionary.to_pylist()]
-        except ValueError as error:
-            raise ClassifierError(
-                str(error), path=f"{side}_ip", remedy="write the flows again"
-            ) from error
-        numbers = [int(word) for word in words]
-        index = column.indices.to_numpy(zero_copy_only=False)
-        flows[f"{side}_hi"] = np.array([n >> 64 for n in numbers], np.uint64)[index]
-        flows[f"{side}_lo"] = np.array([n & (1 << 64) - 1 for n in numbers], np.uint64)[index]
-        flows["ip_version"] = np.array([w.version for w in words], np.uint8)[index]
-        flows[f"{side}_port"] = batch.column(f"{side}_port").to_numpy()
-    proto = batch.column("proto").dictionary_encode()
-    try:
-        numbers = [protocol_number(name) for name in proto.dictionary.to_pylist()]
-    except ValueError as error:
-        raise ClassifierError(str(error), path="proto", remedy="write the flows again") from error
-    flows["proto"] = np.array(numbers, np.uint8)[proto.indices.to_numpy(zero_copy_only=False)]
-    flows["first_ns"] = batch.column("first_ns").to_numpy()
-    return flows

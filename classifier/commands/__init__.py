@@ -7,9 +7,10 @@ from classifier.commands import (
     policy,
     registry,
     replaying,
+    simulating,
 )
 
 __all__ = ["COMMANDS"]
 
 #: Modules whose ``add`` enters their verbs, in the order that ``--help`` shows.
-COMMANDS = (replaying, evaluating, detectors, registry, policy, lab)
+COMMANDS = (replaying, simulating, evaluating, detectors, registry, policy, lab)
