@@ -1,0 +1,19 @@
+"""Features of flows, and models that learn from them."""
+
+from classifier.model.features import compute_features
+from classifier.model.schema import (
+    FEATURE_NAMES,
+    FEATURE_SCHEMA_VERSION,
+    FEATURES,
+    Feature,
+    feature_schema_hash,
+)
+
+__all__ = [
+    "FEATURES",
+    "FEATURE_NAMES",
+    "FEATURE_SCHEMA_VERSION",
+    "Feature",
+    "compute_features",
+    "feature_schema_hash",
+]
