@@ -1,0 +1,110 @@
+r"""HTTP CONNECT: a proxy is asked for a tunnel, agrees, and both sides go on with something else.
+
+First lines of each side, each followed by header fields and an empty line::
+
+    CONNECT host:port HTTP/1.1
+    HTTP/1.1 2xx
+
+Behind the two empty lines the stream belongs to the host and the client.
+
+Sources
+-------
+RFC 9110 section 9.3.6 (any 2xx is agreement), RFC 9112 section 3.2.3 (authority-form).
+
+Strength
+--------
+Proof: request, an answer of 2xx, and data behind either. Strong: both without data behind them, or
+the request where nothing of the server's direction was captured. Weak: the request, refused (407
+before the client says who it is; 403, 405 and others by servers that are no proxy), or without
+answer. A request repeated on the same connection after 407 counts as the first would have.
+
+Mistaken for
+------------
+Scans of web servers for open proxies, which are refused.
+
+Blind to
+--------
+CONNECT inside TLS, of HTTP/2 and HTTP/3; tunnels joined after the answer.
+"""
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.detectors._dialogue import Dialogue, report
+from classifier.detectors.heads import Heads
+from classifier.detectors.interface import Detector
+from classifier.tables import Evidence, FlowBatch, Strength
+
+__all__ = ["DETECTOR"]
+
+TCP = 6
+BEGINS = b"CONNECT "
+MOST_REQUESTS = 8  # on one connection: each but the last was refused
+REQUEST = re.compile(
+    rb"CONNECT (?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,255}):[0-9]{1,5} HTTP/1\.[01]\r?\n"
+)
+ANSWER = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r\n]")
+EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
+_NAME = "http-connect"
+
+
+def _end_of_fields(data: bytes, at: int) -> int:
+    """Return where the header behind a first line ends; -1 where that was not kept."""
+    found = EMPTY_LINE.search(data, at)
+    return found.end() if found else -1
+
+
+def _judge(d: Dialogue) -> Evidence | None:
+    request = REQUEST.match(d.client)
+    if request is None:
+        return None
+    if not d.server:
+        alone = d.packets_of_server() == 0
+        strength = Strength.STRONG if alone else Strength.WEAK
+        text = "CONNECT request, no answer captured"
+        return report(d, _NAME, strength, text, said=request.end())
+    answer = ANSWER.match(d.server)
+    if answer is None:
+        return None
+    for _ in range(MOST_REQUESTS):
+        if answer[1][:1] == b"2":
+            break
+        again = d.client.find(b"\n" + BEGINS, request.end())
+        later = d.server.find(b"HTTP/1.", answer.end())
+        request_again = REQUEST.match(d.client, again + 1) if again >= 0 else None
+        answer_again = ANSWER.match(d.server, later) if later >= 0 else None
+        if request_again is None or answer_again is None:
+            break
+        request, answer = request_again, answer_again
+    code = answer[1].decode()
+    said, answered = (
+        _end_of_fields(d.client, request.end() - 2),
+        _end_of_fields(d.server, answer.end() - 1),
+    )
+    strength, text = Strength.STRONG, f"CONNECT request and its answer {code}"
+    if code[0] != "2":
+        strength, text = Strength.WEAK, f"CONNECT request, answered {code}"
+    elif said > 0 and answered > 0 and d.more(said, answered):
+        strength, text = Strength.PROOF, f"{text}, data behind them"
+    return report(d, _NAME, strength, text, said=request.end(), answered=answer.end())
+
+
+def select(heads: Heads) -> NDArray[np.bool_]:
+    """Choose flows that begin with the method."""
+    return heads.starts_with(BEGINS)
+
+
+def detect(batch: FlowBatch) -> list[Evidence]:
+    """Find requests for a tunnel, and what was answered."""
+    found = []
+    for flow in range(batch.flows.size):
+        client_side = 0 if Dialogue.of(batch, flow).client.startswith(BEGINS) else 1
+        evidence = _judge(Dialogue.of(batch, flow, client_side))
+        if evidence is not None:
+            found.append(evidence)
+    return found
+
+
+DETECTOR = Detector(_NAME, _NAME, (TCP,), 2048, detect, select)

@@ -1,0 +1,237 @@
+"""SOCKS 4, 4a and 5: the client names where to go, the proxy answers in the same short form.
+
+Numbers are big-endian. SOCKS 5, the client's side::
+
+    0    1   version      5
+    1    1   methods      how many follow; 0 none, 1 GSSAPI, 2 name and password, others assigned
+    then, with method 2: 1, length, name, length, password; with method 1: 1, 1, length (2), token
+    then the request:
+    0    1   version      5
+    1    1   command      1 connect, 2 bind, 3 associate UDP
+    2    1   reserved     0
+    3    1   address      1 IPv4 (4 bytes follow), 3 name (its length and it), 4 IPv6 (16)
+         2   port
+
+and the server's::
+
+    0    1   version      5
+    1    1   method       one of those offered; 255 none
+    then, with method 2: 1, status (0 is good); with method 1: 1, 1, length (2), token
+    then the reply, as the request, with a code of 0 to 8 in place of the command
+
+SOCKS 4 and 4a::
+
+    0    1   version      4                           0    1   version   0
+    1    1   command      1 connect, 2 bind           1    1   code      90 to 93
+    2    2   port                                     2    2   port
+    4    4   address      4a: 0.0.0.x                 4    4   address
+    8    n   user, ended by zero; 4a: then the name, ended by zero
+
+Sources
+-------
+RFC 1928 (SOCKS 5), RFC 1929 (name and password), RFC 1961 (GSSAPI); Ying-Da Lee, "SOCKS: A protocol
+for TCP proxy across firewall" and "SOCKS 4A: A Simple Extension to SOCKS 4 Protocol".
+
+Strength
+--------
+Proof: an offered method agreed, and a request with its reply, or GSSAPI tokens both ways; SOCKS 4:
+request and reply. Strong: an offered method agreed, and a request, its reply not seen; or SOCKS 5
+or 4a requests where nothing of the server's direction was captured. Weak: the server refused,
+or said nothing, or was captured alone.
+
+Mistaken for
+------------
+Scans for open proxies are the client's half of it; only an answer makes more than a weak finding.
+An empty answer is no agreement.
+
+Blind to
+--------
+SOCKS inside TLS; conversations joined after the reply; the UDP relay that an association opens.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.detectors._dialogue import Dialogue, report
+from classifier.detectors.heads import Heads
+from classifier.detectors.interface import Detector
+from classifier.tables import Evidence, FlowBatch, Strength
+
+__all__ = ["DETECTOR"]
+
+TCP = 6
+VERSION_5, VERSION_4, VERSION_4_REPLY = 5, 4, 0
+GSSAPI, PASSWORD, NONE_ACCEPTABLE = 1, 2, 255
+COMMANDS_5, CODES_5 = range(1, 4), range(9)
+COMMANDS_4, CODES_4 = range(1, 3), range(90, 94)
+IPV4, NAME, IPV6 = 1, 3, 4
+ADDRESS_BYTES = {IPV4: 4, IPV6: 16}
+USER_MOST = 256
+GREETING_BYTES, REQUEST_4_LEAST, REPLY_4_BYTES = 2, 9, 8
+NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:")
+_NAME = "socks"
+
+
+def _message(data: bytes, at: int, codes: range) -> int:
+    """Return the end of a SOCKS 5 request or reply; 0 where it is none, -1 where it was cut."""
+    if len(data) < at + 5:
+        return -1
+    kind = data[at + 3]
+    if data[at] != VERSION_5 or data[at + 1] not in codes or data[at + 2] != 0:
+        return 0
+    size = 1 + data[at + 4] if kind == NAME else ADDRESS_BYTES.get(kind, -1)
+    if size < 1:
+        return 0
+    end = at + 4 + size + 2
+    if len(data) < end:
+        return -1
+    if kind == NAME and not NAME_BYTES.issuperset(data[at + 5 : end - 2]):
+        return 0
+    return end
+
+
+def _token(data: bytes, at: int) -> int:
+    """Return the end of a GSSAPI message (RFC 1961 section 3.2), 0 or -1."""
+    if len(data) < at + 4:
+        return -1
+    size = int.from_bytes(data[at + 2 : at + 4], "big")
+    if data[at] != 1 or data[at + 1] != 1 or size == 0:
+        return 0
+    return at + 4 + size  # the token itself need not have been kept whole
+
+
+def _password(data: bytes, at: int) -> int:
+    """Return the end of name and password (RFC 1929 section 2), 0 or -1."""
+    if len(data) < at + 2:
+        return -1
+    after_name = at + 2 + data[at + 1]
+    if data[at] != 1 or data[at + 1] == 0:
+        return 0
+    return after_name + 1 + data[after_name] if len(data) > after_name else -1
+
+
+def _version_5(d: Dialogue) -> Evidence | None:
+    client, server = d.client, d.server
+    if len(client) < GREETING_BYTES + 1 or client[0] != VERSION_5 or client[1] == 0:
+        return None
+    at = GREETING_BYTES + client[1]
+    methods = client[GREETING_BYTES:at]
+    if len(methods) < client[1] or NONE_ACCEPTABLE in methods or len(set(methods)) < len(methods):
+        return None
+    if not server:
+        return _unanswered(d, at)
+    if len(server) < GREETING_BYTES or server[0] != VERSION_5:
+        return None
+    method = server[1]
+    if method == NONE_ACCEPTABLE and len(server) == GREETING_BYTES:
+        return report(d, _NAME, Strength.WEAK, "SOCKS 5 methods, all refused", said=at, answered=2)
+    if method not in methods:
+        return None
+    answered = GREETING_BYTES
+    if method == GSSAPI:
+        said, ended = _token(client, at), _token(server, answered)
+        if said > 0 and ended > 0:
+            text = "SOCKS 5 method GSSAPI agreed, tokens both ways"
+            return report(d, _NAME, Strength.PROOF, text, said=at + 4, answered=answered + 4)
+        return None
+    if method == PASSWORD:
+        at = _password(client, at)
+        if at <= 0 or len(server) < 4 or server[2] != 1:
+            return None
+        answered = 4
+        if server[3] != 0:
+            text = "SOCKS 5 name and password, refused"
+            return report(d, _NAME, Strength.WEAK, text, said=at, answered=answered)
+    said, ended = _message(client, at, COMMANDS_5), _message(server, answered, CODES_5)
+    if said <= 0 or ended == 0:
+        return None
+    if ended > 0:
+        text = f"SOCKS 5 method {method} agreed, request and its reply"
+        return report(d, _NAME, Strength.PROOF, text, said=said, answered=ended)
+    text = f"SOCKS 5 method {method} agreed and a request, reply not seen"
+    return report(d, _NAME, Strength.STRONG, text, said=said, answered=answered)
+
+
+def _unanswered(d: Dialogue, at: int) -> Evidence | None:
+    """Judge a greeting to which no answer was captured."""
+    if PASSWORD in d.client[GREETING_BYTES:at] and _password(d.client, at) > 0:
+        at = _password(d.client, at)
+    said = _message(d.client, at, COMMANDS_5)
+    if said > 0 and d.packets_of_server() == 0:
+        text = "SOCKS 5 methods and request, the other direction not captured"
+        return report(d, _NAME, Strength.STRONG, text, said=said)
+    if len(d.client) == at or said > 0:
+        return report(d, _NAME, Strength.WEAK, "SOCKS 5 methods, no answer", said=at)
+    return None
+
+
+def _version_4(d: Dialogue) -> Evidence | None:
+    client, server = d.client, d.server
+    if len(client) < REQUEST_4_LEAST or client[0] != VERSION_4 or client[1] not in COMMANDS_4:
+        return None
+    user_end = client.find(0, 8, 8 + USER_MOST)
+    if user_end < 0 or not client[8:user_end].isascii() or client[2:4] == b"\0\0":
+        return None
+    said, version = user_end + 1, "4"
+    if client[4:7] == b"\0\0\0" and client[7] != 0:
+        name_end = client.find(0, said, said + USER_MOST)
+        if name_end <= said or not NAME_BYTES.issuperset(client[said:name_end]):
+            return None
+        said, version = name_end + 1, "4a"
+    elif client[4] == 0 or client[4] >= 0xF0:
+        return None  # no address that anyone can be connected to
+    if not server:
+        alone = d.packets_of_server() == 0 and version == "4a"
+        strength = Strength.STRONG if alone else Strength.WEAK
+        text = f"SOCKS {version} request, no answer captured"
+        return report(d, _NAME, strength, text, said=said)
+    if len(server) < REPLY_4_BYTES or server[0] != VERSION_4_REPLY or server[1] not in CODES_4:
+        return None
+    text = f"SOCKS {version} request and its reply"
+    return report(d, _NAME, Strength.PROOF, text, said=said, answered=REPLY_4_BYTES)
+
+
+def _server_alone(d: Dialogue) -> Evidence | None:
+    """Judge the server's half of SOCKS 5 without the client's."""
+    if d.client or len(d.server) < GREETING_BYTES or d.server[0] != VERSION_5:
+        return None
+    at = {0: 2, PASSWORD: 4}.get(d.server[1], 0)
+    if at == 4 and d.server[2:4] != b"\1\0":
+        return None
+    ended = _message(d.server, at, CODES_5) if at else 0
+    if ended <= 0:
+        return None
+    text = "SOCKS 5 method and reply of a server, its client not captured"
+    return report(d, _NAME, Strength.WEAK, text, said=0, answered=ended)
+
+
+def select(heads: Heads) -> NDArray[np.bool_]:
+    """Choose flows in which one side begins as a client and the other as a server, or not at all."""
+    chosen = np.zeros(heads.flows.size, np.bool_)
+    pairs = (
+        (heads.orig, heads.orig_kept, heads.resp, heads.resp_kept),
+        (heads.resp, heads.resp_kept, heads.orig, heads.orig_kept),
+    )
+    for client, said, server, answered in pairs:
+        silent = answered == 0
+        five = (said > 2) & (client[:, 0] == VERSION_5) & ((client[:, 1] > 0) | silent)
+        chosen |= five & (silent | (server[:, 0] == VERSION_5))
+        four = (said >= REQUEST_4_LEAST) & (client[:, 0] == VERSION_4) & (client[:, 1] <= 2)
+        chosen |= four & (silent | ((server[:, 0] == 0) & (server[:, 1] >= CODES_4[0])))
+    return chosen
+
+
+def detect(batch: FlowBatch) -> list[Evidence]:
+    """Find SOCKS handshakes among the TCP flows of a batch."""
+    found = []
+    for flow in range(batch.flows.size):
+        for side in (0, 1):
+            d = Dialogue.of(batch, flow, side)
+            evidence = _version_5(d) or _version_4(d) or _server_alone(d)
+            if evidence is not None:
+                found.append(evidence)
+                break
+    return found
+
+
+DETECTOR = Detector(_NAME, _NAME, (TCP,), 2048, detect, select)

@@ -1,0 +1,87 @@
+"""HTTP CONNECT: agreed, refused, unanswered, and other requests."""
+
+import pytest
+from build import TCP, F, P, batch
+
+from classifier.detectors import run_detectors
+from classifier.detectors.http_connect import DETECTOR
+from classifier.tables import Evidence, Strength
+
+# RFC 9110 section 9.3.6
+REQUEST = b"CONNECT server.example.com:443 HTTP/1.1\r\nHost: server.example.com:443\r\n\r\n"
+AGREED = b"HTTP/1.1 200 Connection established\r\nVia: 1.1 proxy\r\n\r\n"
+ASKED = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 2\r\n\r\nno"
+HELLO = bytes.fromhex("16030100c8010000c40303")
+
+
+def found(*packets: P) -> list[Evidence]:
+    return run_detectors(batch(F(TCP, list(packets))), [DETECTOR])
+
+
+def test_request_agreement_and_data_behind_them_are_proof():
+    (e,) = found(P(0, REQUEST), P(1, AGREED), P(0, HELLO))
+    assert (e.strength, e.family, e.packet, e.starts) == (Strength.PROOF, "http-connect", 1, True)
+    assert e.detail.endswith("answer 200, data behind them, packets 1 and 2")
+
+
+def test_any_answer_of_2xx_and_data_of_the_server_alone_will_do():
+    (e,) = found(P(0, REQUEST), P(1, b"HTTP/1.0 204 Go\r\n\r\n"), P(1, b"SSH-2.0-x\r\n"))
+    assert e.strength is Strength.PROOF
+
+
+def test_agreement_without_data_behind_it_is_strong():
+    assert found(P(0, REQUEST), P(1, AGREED))[0].strength is Strength.STRONG
+
+
+def test_ipv6_and_a_bare_line_feed_are_read():
+    request = b"CONNECT [2001:db8::1]:443 HTTP/1.0\n\n"
+    (e,) = found(P(0, request), P(1, b"HTTP/1.0 200 ok\r\n\r\n"), P(0, HELLO))
+    assert e.strength is Strength.PROOF
+
+
+@pytest.mark.parametrize("code", [b"403", b"405", b"407", b"502"])
+def test_a_refusal_is_weak(code):
+    (e,) = found(P(0, REQUEST), P(1, b"HTTP/1.1 " + code + b" No\r\n\r\n"))
+    assert e.strength is Strength.WEAK
+
+
+def test_a_request_repeated_after_407_counts_as_the_first():
+    again = REQUEST.replace(b"\r\n\r\n", b"\r\nProxy-Authorization: Basic eA==\r\n\r\n")
+    talk = [P(0, REQUEST), P(1, ASKED), P(0, again), P(1, AGREED), P(0, HELLO)]
+    (e,) = found(*talk)
+    assert (e.strength, e.packet) == (Strength.PROOF, 3)
+
+
+def test_without_the_servers_direction_it_is_strong_and_with_its_silence_weak():
+    assert found(P(0, REQUEST), P(0, HELLO))[0].strength is Strength.STRONG
+    assert found(P(0, REQUEST), P(1, b""))[0].strength is Strength.WEAK
+
+
+def test_a_client_that_did_not_send_the_first_packet_is_found():
+    (e,) = found(P(1, REQUEST), P(0, AGREED), P(1, HELLO))
+    assert e.strength is Strength.PROOF
+
+
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [
+        (b"CONNECT /path HTTP/1.1\r\n\r\n", AGREED),
+        (b"CONNECT host HTTP/1.1\r\n\r\n", AGREED),
+        (b'CONNECT {"verbose":false}\r\n', b"PING\r\n"),  # NATS
+        (b"CONNECT\naccept-version:1.2\n\n\0", b"CONNECTED\n\n\0"),  # STOMP
+        (b"GET http://example.com/ HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"),
+        (REQUEST, b"220 mail.example.com ESMTP\r\n"),
+    ],
+)
+def test_near_misses_are_nothing(said, answered):
+    assert found(P(0, said), P(1, answered), P(0, HELLO)) == []
+
+
+def test_every_truncation_is_less_but_never_an_error():
+    line = REQUEST.index(b"\n") + 1
+    for n in range(len(REQUEST)):
+        some = found(P(0, REQUEST[:n], wire=len(REQUEST)), P(1, AGREED))
+        assert [e.strength for e in some] == ([Strength.STRONG] if n >= line else [])
+    for n in range(1, len(AGREED)):
+        for e in found(P(0, REQUEST), P(1, AGREED[:n], wire=len(AGREED))):
+            assert e.strength is Strength.STRONG

@@ -1,0 +1,133 @@
+"""SOCKS 4, 4a and 5: agreement, refusal, silence, and what only begins like it."""
+
+import pytest
+from build import TCP, F, P, batch
+
+from classifier.detectors import run_detectors
+from classifier.detectors.socks import DETECTOR
+from classifier.tables import Evidence, Strength
+
+# RFC 1928 sections 3, 4 and 6
+GREETING, AGREED = b"\5\1\0", b"\5\0"
+NAME = b"\5\1\0\3\x0bexample.com\x01\xbb"
+IPV4 = b"\5\1\0\1\xc6\x33\x64\x07\x00\x50"
+IPV6 = b"\5\1\0\4" + bytes(15) + b"\1\x00\x50"
+REPLY = b"\5\0\0\1" + bytes(6)
+# RFC 1929 section 2, RFC 1961 section 3.2
+PASSWORD, GOOD, BAD = b"\1\4user\6secret", b"\1\0", b"\1\1"
+TOKEN = b"\1\1\0\4abcd"
+# SOCKS 4 and 4a
+FOUR = b"\4\1\x00\x50\xc6\x33\x64\x07me\0"
+FOUR_A = b"\4\1\x00\x50\0\0\0\7\0example.com\0"
+GRANTED = b"\0\x5a" + bytes(6)
+
+
+def found(*packets: P) -> list[Evidence]:
+    return run_detectors(batch(F(TCP, list(packets))), [DETECTOR])
+
+
+@pytest.mark.parametrize("request_", [NAME, IPV4, IPV6])
+def test_method_agreed_request_and_reply_are_proof(request_):
+    (e,) = found(P(0, GREETING), P(1, AGREED), P(0, request_), P(1, REPLY), P(0, b"GET /"))
+    assert (e.strength, e.family, e.packet, e.starts) == (Strength.PROOF, "socks", 3, True)
+    assert e.detail == "SOCKS 5 method 0 agreed, request and its reply, packets 3 and 4"
+
+
+def test_name_and_password_accepted_go_before_the_request():
+    talk = [P(0, b"\5\2\0\2"), P(1, b"\5\2"), P(0, PASSWORD), P(1, GOOD), P(0, NAME), P(1, REPLY)]
+    (e,) = found(*talk)
+    assert (e.strength, e.packet) == (Strength.PROOF, 5)
+
+
+def test_name_and_password_refused_are_weak():
+    (e,) = found(P(0, b"\5\1\2"), P(1, b"\5\2"), P(0, PASSWORD), P(1, BAD))
+    assert e.strength is Strength.WEAK
+
+
+def test_tokens_of_gssapi_both_ways_are_proof():
+    (e,) = found(P(0, b"\5\1\1"), P(1, b"\5\1"), P(0, TOKEN), P(1, TOKEN))
+    assert e.strength is Strength.PROOF
+
+
+def test_everything_in_one_segment_each_way_is_the_same():
+    (e,) = found(P(0, GREETING + NAME + b"\x16\3\1"), P(1, AGREED + REPLY))
+    assert e.strength is Strength.PROOF
+
+
+def test_a_request_whose_reply_was_not_seen_is_strong():
+    (e,) = found(P(0, GREETING), P(1, AGREED), P(0, NAME))
+    assert e.strength is Strength.STRONG
+
+
+def test_an_empty_answer_of_the_server_is_no_agreement():
+    (e,) = found(P(0, GREETING + NAME), P(1, b""))
+    assert e.strength is Strength.WEAK
+
+
+def test_the_clients_direction_alone_is_strong_with_a_request():
+    (e,) = found(P(0, GREETING), P(0, NAME))
+    assert e.strength is Strength.STRONG
+    assert found(P(0, GREETING))[0].strength is Strength.WEAK
+
+
+def test_the_servers_direction_alone_is_weak():
+    (e,) = found(P(0, AGREED + REPLY))
+    assert e.strength is Strength.WEAK
+
+
+def test_all_methods_refused_is_weak():
+    (e,) = found(P(0, GREETING), P(1, b"\5\xff"))
+    assert e.strength is Strength.WEAK
+
+
+def test_a_client_that_did_not_send_the_first_packet_is_found():
+    (e,) = found(P(1, GREETING), P(0, AGREED), P(1, NAME), P(0, REPLY))
+    assert (e.strength, e.starts) == (Strength.PROOF, False)
+
+
+@pytest.mark.parametrize("request_", [FOUR, FOUR_A])
+def test_socks_4_request_and_reply_are_proof(request_):
+    (e,) = found(P(0, request_), P(1, GRANTED), P(0, b"GET /"))
+    assert (e.strength, e.packet) == (Strength.PROOF, 1)
+
+
+def test_socks_4_alone_is_weak_and_4a_alone_strong():
+    assert found(P(0, FOUR))[0].strength is Strength.WEAK
+    assert found(P(0, FOUR_A))[0].strength is Strength.STRONG
+    assert found(P(0, FOUR_A), P(1, b""))[0].strength is Strength.WEAK
+
+
+@pytest.mark.parametrize(
+    ("said", "answered"),
+    [
+        (GREETING + NAME, b"\5\1" + REPLY),  # a method that was not offered
+        (b"\5\2\0\0" + NAME, AGREED + REPLY),  # a method offered twice
+        (b"\5\0\1", AGREED + REPLY),  # no method
+        (GREETING + b"\5\1\1\1" + bytes(6), AGREED + REPLY),  # reserved byte
+        (GREETING + b"\5\4\0\1" + bytes(6), AGREED + REPLY),  # command
+        (GREETING + b"\5\1\0\2" + bytes(6), AGREED + REPLY),  # kind of address
+        (GREETING + b"\5\1\0\3\3\0\1\2\0\x50", AGREED + REPLY),  # no name
+        (GREETING + NAME, AGREED + b"\5\x09\0\1" + bytes(6)),  # code of reply
+        (GREETING + NAME, b"HTTP/1.1 400 Bad Request\r\n"),
+        (FOUR, b"\0\x59" + bytes(6)),
+        (FOUR, b"SSH-2.0-OpenSSH"),
+        (b"\4\1\0\0\xc6\x33\x64\x07me\0", GRANTED),  # port 0
+        (b"\4\1\0\x50\xff\x33\x64\x07me\0", GRANTED),  # no address of a host
+        (b"\4\1\0\x50\xc6\x33\x64\x07" + b"\x80" * 300, GRANTED),
+        (b"\5\0\x0b\3\x10\0\0\0", b"\5\0\x0c\3\x10\0\0\0"),  # DCE/RPC bind
+    ],
+)
+def test_near_misses_are_nothing(said, answered):
+    assert found(P(0, said), P(1, answered)) == []
+
+
+def test_every_truncation_is_less_but_never_an_error():
+    client, server = b"\5\2\0\2" + PASSWORD + NAME, b"\5\2" + GOOD + REPLY
+    for n in range(len(client)):
+        for e in found(P(0, client[:n], wire=len(client)), P(1, server)):
+            assert e.strength <= Strength.WEAK
+    for n in range(1, len(server)):
+        for e in found(P(0, client), P(1, server[:n], wire=len(server))):
+            assert e.strength <= Strength.STRONG
+    for n in range(len(FOUR_A)):
+        assert found(P(0, FOUR_A[:n]), P(1, GRANTED)) == []
