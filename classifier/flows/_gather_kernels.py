@@ -1,9 +1,9 @@
-"""Kernels: ended flows -> FlowBatch rows; payload stays in the arena where it was written.
+"""Kernels: ended flows -> FlowBatch rows, with payload of the batch's own.
 
-A TCP direction's head is put together from the kept segments in sequence order: retransmissions add
-nothing, overlaps keep what came first, and it ends at the first hole. Where the segments lie side
-by side in the arena, or there is only one, the head is that piece of the arena; else it is copied
-to the arena's end.
+Payload of a TCP flow is copied one direction after the other, so that segments that follow each
+other lie side by side; the head of such a stream is that piece. Else it is put together behind
+them in sequence order: retransmissions add nothing, overlaps keep what came first, and it ends at
+the first hole.
 """
 
 from typing import Any
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from classifier._jit import borrow, copy_bytes, inline, kernel, prefetch
 from classifier.flows._kernels import (
-    ARENA_TOP,
     DUPLICATES,
     GAPS,
     GONE_BYTES,
@@ -29,6 +28,11 @@ from classifier.tables import PACKET_LIMIT
 GROUP = 16  # flows whose rows are looked up side by side
 _SEQ_LIMIT = np.int64(1) << 31
 _SEQ_MASK = (np.int64(1) << 32) - 1
+
+
+@inline
+def proto_of(r):
+    return (r.ports >> np.uint64(40)) & np.uint64(0xFF)
 
 
 @inline
@@ -56,7 +60,7 @@ def stream_base(packets, start, stop, direction):
 
 
 @inline
-def stream_head(packets, start, stop, direction, base, arena, top, copy):
+def stream_head(packets, start, stop, direction, base, payload, top, copy):
     """Find the head of a TCP direction's stream: (its start, its stop).
 
     With ``copy`` it is written at ``top``. Without, it must lie in one piece, else the start is -1.
@@ -80,7 +84,7 @@ def stream_head(packets, start, stop, direction, base, arena, top, copy):
             if skip >= size:
                 continue
             if copy:
-                copy_bytes(arena, s.start + skip, size - skip, arena, end)
+                copy_bytes(payload, s.start + skip, size - skip, payload, end)
                 end += size - skip
             elif begin == end:
                 begin, end = s.start + skip, s.stop
@@ -95,17 +99,35 @@ def stream_head(packets, start, stop, direction, base, arena, top, copy):
 
 
 @inline
-def head_of(packets, start, stop, direction, proto, arena, state):
-    """Return where the head of what a direction sent starts and stops."""
+def head_of(packets, start, stop, direction, proto, payload, top):
+    """Return where the head of what a direction sent starts and stops, and the new top."""
     if proto != TCP:
-        return first_payload(packets, start, stop, direction)
+        begin, end = first_payload(packets, start, stop, direction)
+        return begin, end, top
     base = stream_base(packets, start, stop, direction)
-    begin, end = stream_head(packets, start, stop, direction, base, arena, np.int64(0), False)
+    begin, end = stream_head(packets, start, stop, direction, base, payload, np.int64(0), False)
     if begin < 0:
-        top = state[ARENA_TOP]
-        begin, end = stream_head(packets, start, stop, direction, base, arena, top, True)
-        state[ARENA_TOP] = end
-    return begin, end
+        begin, end = stream_head(packets, start, stop, direction, base, payload, top, True)
+        top = end
+    return begin, end, top
+
+
+@inline
+def place_payload(packets, start, stop, direction, arena, payload, top):
+    """Copy the payload of a direction (of both where it is 2) to ``top``; return the new top.
+
+    Until then ``start`` and ``stop`` of a packet are the place in the arena and the size.
+    """
+    for k in range(start, stop):
+        s = packets[np.uint64(k)]
+        if direction == 2 or s.direction == direction:
+            size = s.stop
+            if size > 0:
+                copy_bytes(arena, s.start, size, payload, top)
+            s.start = top
+            top += size
+            s.stop = top
+    return top
 
 
 @inline
@@ -143,9 +165,22 @@ def gather_flow(f, r, o, q, orig):
         f.resp_flags[bit + 4] = (q.flags_high >> shift) & low16
     f.iat_min, f.iat_max, f.iat_sumsq = r.iat_min, r.iat_max, r.iat_sumsq
     f.duplicates, f.icmp, f.wrapping = r.duplicates, r.icmp, r.wrapping
-    f.proto = (r.ports >> np.uint64(40)) & np.uint64(0xFF)
+    f.proto = proto_of(r)
     f.ip_version = (r.ports >> np.uint64(32)) & np.uint64(0xFF)
     f.start_seen = 1 if r.state & SYN_SEEN else 0
+
+
+@kernel
+def count(records: NDArray[Any], dirs: NDArray[Any], rows: NDArray[Any]) -> Any:
+    """Return (packets, payload bytes) that ``gather`` of these rows needs at most."""
+    n_packets, n_bytes = np.int64(0), np.int64(0)
+    for i in range(rows.size):
+        row = rows[np.uint64(i)]
+        r = records[np.uint64(row)]
+        n_packets += np.int64(r.n_series)
+        kept = np.int64(dirs[np.uint64(2 * row)].kept) + np.int64(dirs[np.uint64(2 * row + 1)].kept)
+        n_bytes += kept + (kept if proto_of(r) == TCP else 0)
+    return n_packets, n_bytes
 
 
 @kernel
@@ -158,34 +193,32 @@ def gather(
     state: NDArray[Any],
     flows: NDArray[Any],
     packets: NDArray[Any],
-) -> None:
+    payload: NDArray[Any],
+) -> Any:
     """Write ended flows down for the rooms above.
 
     Parameters
     ----------
     records, dirs : FLOW_RECORD, DIR, read
     rows : int64 (n,), read: rows of ``records``
-    kept : KEPT, read
-    arena : uint8, read; heads of streams are written at its end, as many bytes as were kept
+    kept, arena : KEPT, uint8, read
     state : int64 (N_STATE,)
     flows : FLOW (n,), written
-    packets : SERIES (sum of ``n_series``,), written
+    packets, payload : SERIES, uint8, written; as large as ``count`` said
+
+    Returns
+    -------
+    int : bytes of ``payload`` in use
     """
     records, dirs, kept, arena = borrow(records), borrow(dirs), borrow(kept), borrow(arena)
-    flows, packets, state = borrow(flows), borrow(packets), borrow(state)
+    flows, packets, payload = borrow(flows), borrow(packets), borrow(payload)
+    state = borrow(state)
     all_paths = np.empty((GROUP, PACKET_LIMIT), np.int64)
     all_cursors = np.empty(GROUP, np.int64)
     paths, cursors = borrow(all_paths), borrow(all_cursors)
-    start = np.int64(0)
-    before = state[ARENA_TOP]
+    start, top = np.int64(0), np.int64(0)
     for first in range(0, rows.size, GROUP):
         size = min(GROUP, rows.size - first)
-        for j in range(size, min(size + GROUP, rows.size - first)):
-            row = rows[np.uint64(first + j)]
-            for line in range(2):
-                prefetch(records, row, line)
-                prefetch(dirs, 2 * row, line)
-                prefetch(dirs, 2 * row + 1, line)
         for j in range(size):
             at = np.int64(records[np.uint64(rows[np.uint64(first + j)])].tail)
             cursors[np.uint64(j)] = at
@@ -198,7 +231,9 @@ def gather(
                 if at >= 0:
                     found = True
                     paths[np.uint64(j), np.uint64(k)] = at
-                    at = np.int64(kept[np.uint64(at)].before)
+                    one = kept[np.uint64(at)]
+                    prefetch(arena, one.start, 0)
+                    at = np.int64(one.before)
                     cursors[np.uint64(j)] = at
                     prefetch(kept, at, 0)
             if not found:
@@ -215,26 +250,32 @@ def gather(
                 one = kept[np.uint64(paths[np.uint64(j), np.uint64(n - 1 - k)])]
                 s = packets[np.uint64(start + k)]
                 s.ts_ns, s.frame = one.ts_ns, one.frame
-                s.start, s.stop = one.start, one.start + np.int64(one.kept)
+                s.start, s.stop = one.start, np.int64(one.kept)
                 s.ip_bytes, s.payload_bytes = one.ip_bytes, one.payload_bytes
                 s.seq, s.capture, s.tcp_flags = one.seq, one.capture, one.tcp_flags
                 s.direction = np.int64(one.direction) ^ orig
             stop = start + n
             f.packets_start, f.packets_stop = start, stop
             f.frame, f.capture = packets[start].frame, packets[start].capture
-            f.orig_start = f.orig_stop = f.resp_start = f.resp_stop = 0
+            one_by_one = 2 if f.proto == TCP else 1
+            for turn in range(one_by_one):
+                which = turn if f.proto == TCP else 2
+                top = place_payload(packets, start, stop, which, arena, payload, top)
             for direction in range(2):
                 side = q if direction else o
+                begin = end = np.int64(0)
                 if side.kept > 0:
-                    begin, end = head_of(packets, start, stop, direction, f.proto, arena, state)
-                    if direction:
-                        f.resp_start, f.resp_stop = begin, end
-                    else:
-                        f.orig_start, f.orig_stop = begin, end
+                    begin, end, top = head_of(
+                        packets, start, stop, direction, f.proto, payload, top
+                    )
+                if direction:
+                    f.resp_start, f.resp_stop = begin, end
+                else:
+                    f.orig_start, f.orig_stop = begin, end
             state[GONE_BYTES] += np.int64(o.kept) + np.int64(q.kept)
             state[DUPLICATES] += np.int64(r.duplicates)
             state[GAPS] += np.int64(o.gaps) + np.int64(q.gaps)
             state[MISSING_BYTES] += np.int64(o.missing_bytes) + np.int64(q.missing_bytes)
             start = stop
     state[GONE_KEPT] += start
-    state[GONE_BYTES] += state[ARENA_TOP] - before
+    return top

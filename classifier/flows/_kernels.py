@@ -282,12 +282,18 @@ def update_side(side, p):
 
 
 @inline
+def first_tomb(tombs, h):
+    """Return the first of the four rows, one cache line, in which this hash can be."""
+    return np.int64(h & np.uint64(tombs.shape[0] - 1)) & ~(TOMB_WAYS - 1)
+
+
+@inline
 def find_tomb(tombs, h, make):
-    """Return the row with this hash among the four it can be in (one cache line), or -1.
+    """Return the row with this hash among the four it can be in, or -1.
 
     With ``make`` never -1, but else a free row or that of the flow that began first.
     """
-    base = np.int64(h & np.uint64(tombs.shape[0] - 1)) & ~(TOMB_WAYS - 1)
+    base = first_tomb(tombs, h)
     best = np.int64(-1)
     for row in range(base, base + TOMB_WAYS):
         if tombs[row, 0] == h:
@@ -305,6 +311,15 @@ def remember(tombs, r):
     tombs[row, 0] = h
     orig_is_b = np.uint64(1 if r.state & ORIG_IS_B else 0)
     tombs[row, 1] = (np.uint64(r.flow_id) << np.uint64(1)) | orig_is_b
+
+
+@kernel
+def move_tombs(tombs: NDArray[Any], to: NDArray[Any]) -> None:
+    """Enter all tombs into a larger table of them (uint64, (a power of two, 2), all zero)."""
+    for old in range(tombs.shape[0]):
+        if tombs[old, 0] != np.uint64(0):
+            row = find_tomb(to, tombs[old, 0], True)
+            to[row, 0], to[row, 1] = tombs[old, 0], tombs[old, 1]
 
 
 @inline
@@ -505,7 +520,10 @@ def update(
             if packets[np.uint64(first + k)].reason == 0:
                 key = keys[np.uint64(k)]
                 slot = slots[key[HASH] & mask]
-                if slot != np.uint64(0) and tag_of(slot) == tag_of(key[HASH]):
+                if slot == np.uint64(0):  # a new flow: it may go on after one that was swept away
+                    th = hash_key(TOMB_SEED, key[A_HI], key[A_LO], key[B_HI], key[B_LO], key[PORTS])
+                    prefetch(tombs, 2 * first_tomb(tombs, th), 0)
+                elif tag_of(slot) == tag_of(key[HASH]):
                     row = np.int64(slot & np.uint64(0xFFFFFFFF)) - 1
                     side = 2 * row + np.int64(key[SWAPPED])
                     for line in range(2):

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.errors import ClassifierError
+from classifier.flows import _gather_kernels as g
+from classifier.flows import _kernels as k
 from classifier.tables import DIR, FLOW, FLOW_RECORD, KEPT, PACKET_LIMIT, SERIES, FlowBatch
 
 __all__ = ["FlowTable"]
@@ -15,9 +17,10 @@ __all__ = ["FlowTable"]
 BATCH_FLOWS = 2048
 MOST_FLOWS = 1_000_000  # live ones that room is made for at once
 MOST_PACKETS = 8192  # of a call of ``add``, before arrays must grow
+SLOTS = 1 << 19  # at first; from 4 MiB on, NumPy asks for huge pages
 ARENA_BYTES = 2 << 30
 LEAST_GONE = 32 << 20  # bytes of ended flows in the log, before it is worth while to copy the rest
-TOMBS = 1 << 20  # ended flows that a later one can name as its parent: 16 MiB, touched as needed
+TOMBS = 1 << 20  # ended flows that a later one can name as its parent: 16 MiB at most
 FRAGMENTS = 1 << 12
 MOST_REASONS = 32
 
@@ -35,8 +38,7 @@ class FlowTable:
     Notes
     -----
     A live flow costs 384 bytes, 16 to 32 bytes of slot, 48 bytes for each of its first 32 packets,
-    and the payload bytes kept of those. What ended flows kept is freed when it is a third of all,
-    and no batch that holds it is in use any more.
+    and the payload bytes kept of those. What ended flows kept is freed when it is a third of all.
     """
 
     def __init__(
@@ -46,8 +48,6 @@ class FlowTable:
         active_timeout_s: float | None = None,
         max_flows: int = 1_000_000,
     ) -> None:
-        from classifier.flows import _kernels as k
-
         self._idle_ns = _timeout_ns("idle_timeout_s", idle_timeout_s)
         self._active_ns = _timeout_ns("active_timeout_s", active_timeout_s)
         self._max_flows = max_flows
@@ -62,13 +62,14 @@ class FlowTable:
         self._records: NDArray[Any] = _spacious(most, FLOW_RECORD)
         self._dirs: NDArray[Any] = _spacious(2 * self._records.size, DIR)
         self._free_records: NDArray[Any] = _spacious(self._records.size, np.dtype(np.int32))
-        self._slots: NDArray[Any] = np.zeros(4096, np.uint64)
+        self._slots: NDArray[Any] = _aligned(SLOTS, np.dtype(np.uint64))
         self._kept: NDArray[Any]
         self._arena: NDArray[Any]
         self._new_log(self._records.size * PACKET_LIMIT, ARENA_BYTES)
         self._ended: NDArray[Any] = np.zeros(1024, FLOW_RECORD)
         self._ended_dirs: NDArray[Any] = np.zeros(2048, DIR)
-        self._tombs = np.zeros((k.TOMB_WAYS, 2), np.uint64)  # grows when flows are first swept
+        self._tombs = _aligned(2 * k.TOMB_WAYS, np.dtype(np.uint64)).reshape(-1, 2)
+        self._n_tombs = 0
         self._fragments = np.zeros((FRAGMENTS, 2), np.uint64)
         self._sweep_after = 0
         self._swept_ns = np.iinfo(np.int64).min
@@ -77,57 +78,41 @@ class FlowTable:
     @property
     def live(self) -> int:
         """Flows that have not ended."""
-        from classifier.flows import _kernels as k
-
         return int(self._state[k.N_LIVE])
 
     @property
     def flows(self) -> int:
         """Flows seen so far, live or ended."""
-        from classifier.flows import _kernels as k
-
         return int(self._state[k.NEXT_FLOW_ID])
 
     @property
     def duplicates(self) -> int:
         """Packets of ended flows that were captured twice."""
-        from classifier.flows import _kernels as k
-
         return int(self._state[k.DUPLICATES])
 
     @property
     def gaps(self) -> int:
         """Holes in the TCP streams of ended flows."""
-        from classifier.flows import _kernels as k
-
         return int(self._state[k.GAPS])
 
     @property
     def missing_bytes(self) -> int:
         """Bytes in those holes."""
-        from classifier.flows import _kernels as k
-
         return int(self._state[k.MISSING_BYTES])
 
     @property
     def fragments(self) -> int:
         """IP fragments seen."""
-        from classifier.flows import _kernels as k
-
         return int(self._state[k.FRAGMENTS])
 
     @property
     def fragments_alone(self) -> int:
         """Later fragments whose first one was not seen; they are flows without ports."""
-        from classifier.flows import _kernels as k
-
         return int(self._state[k.LATER_FRAGMENTS_ALONE])
 
     @property
     def kept_bytes(self) -> int:
         """Bytes of first packets and their payload that are held, those of ended flows included."""
-        from classifier.flows import _kernels as k
-
         return int(self._state[k.N_KEPT]) * KEPT.itemsize + int(self._state[k.ARENA_TOP])
 
     def add(self, packets: NDArray[np.void], buffer: NDArray[np.uint8]) -> Iterator[FlowBatch]:
@@ -140,8 +125,6 @@ class FlowTable:
         buffer : ndarray of uint8
             What their payload fields index.
         """
-        from classifier.flows import _kernels as k
-
         self._reserve(packets.size)
         k.update(
             packets,
@@ -168,8 +151,6 @@ class FlowTable:
 
     def finish(self) -> Iterator[FlowBatch]:
         """End all flows and yield them."""
-        from classifier.flows import _kernels as k
-
         yield from self._flush()
         state = self._records["state"][: self._state[k.N_RECORDS]]
         rows = np.flatnonzero(state & k.LIVE)
@@ -183,8 +164,6 @@ class FlowTable:
 
     def _reserve(self, n: int) -> None:
         """Make room for what ``n`` packets may add."""
-        from classifier.flows import _kernels as k
-
         state = self._state
         needed = int(state[k.N_RECORDS]) + n
         if needed > self._records.size:
@@ -207,8 +186,6 @@ class FlowTable:
             self._ended_dirs = _grow(self._ended_dirs, 2 * (needed + BATCH_FLOWS))
 
     def _reserve_bytes(self, n: int) -> None:
-        from classifier.flows import _kernels as k
-
         needed = int(self._state[k.ARENA_TOP]) + n
         if needed > self._arena.size:
             self._arena = _grow(self._arena, max(needed, self._arena.size * 3 // 2))
@@ -219,27 +196,26 @@ class FlowTable:
 
     def _compact(self) -> None:
         """Leave what ended flows kept behind, if it is much."""
-        from classifier.flows import _kernels as k
-
         state = self._state
         gone = int(state[k.GONE_KEPT]) * KEPT.itemsize + int(state[k.GONE_BYTES])
         if gone < LEAST_GONE or 3 * gone < self.kept_bytes:
             return
-        # Always other arrays, as batches that were handed out point into the old ones
         kept, arena = self._kept, self._arena
         self._new_log(kept.size, arena.size)
+        if state[k.N_LIVE] == 0:
+            state[[k.N_KEPT, k.ARENA_TOP, k.GONE_KEPT, k.GONE_BYTES]] = 0
+            return
         k.compact(self._records, kept, arena, self._kept, self._arena, state)
 
     def _rebuild(self, size: int) -> None:
-        from classifier.flows import _kernels as k
-
-        self._slots = np.zeros(size, np.uint64)
+        if size == self._slots.size:
+            self._slots[:] = 0
+        else:
+            self._slots = _aligned(size, np.dtype(np.uint64))
         k.rebuild(self._records, int(self._state[k.N_RECORDS]), self._slots)
 
     def _expire(self) -> Iterator[FlowBatch]:
         """End flows that are long idle, or too many; each packet pays for O(1) of the work."""
-        from classifier.flows import _kernels as k
-
         if self._state[k.N_LIVE] > self._max_flows:
             rows = self._records[: self._state[k.N_RECORDS]]
             last = rows["last_ns"][rows["state"] & k.LIVE != 0]
@@ -259,11 +235,8 @@ class FlowTable:
             yield from self._sweep(now - 2 * self._idle_ns)
 
     def _sweep(self, before_ns: int) -> Iterator[FlowBatch]:
-        from classifier.flows import _kernels as k
-
         found = 0
-        if len(self._tombs) < TOMBS:
-            self._tombs = np.zeros((TOMBS, 2), np.uint64)
+        self._reserve_tombs(before_ns)
         self._state[k.SWEEP_ROW] = 0
         while self._state[k.SWEEP_ROW] >= 0:
             found += k.sweep(
@@ -281,9 +254,18 @@ class FlowTable:
         if found:
             self._rebuild(self._slots.size)
 
-    def _flush(self) -> Iterator[FlowBatch]:
-        from classifier.flows import _kernels as k
+    def _reserve_tombs(self, before_ns: int) -> None:
+        """Make room for flows without a packet since then, so wide that hardly any is lost."""
+        rows = self._records[: self._state[k.N_RECORDS]]
+        swept = (rows["last_ns"] < before_ns) & (rows["state"] & k.LIVE != 0)
+        self._n_tombs += int(np.count_nonzero(swept))
+        size = min(1 << (32 * self._n_tombs).bit_length(), TOMBS)
+        if size > len(self._tombs):
+            old = self._tombs
+            self._tombs = _aligned(2 * size, np.dtype(np.uint64)).reshape(-1, 2)
+            k.move_tombs(old, self._tombs)
 
+    def _flush(self) -> Iterator[FlowBatch]:
         n = int(self._state[k.N_ENDED])
         for first in range(0, n, BATCH_FLOWS):
             rows = np.arange(first, min(first + BATCH_FLOWS, n))
@@ -294,18 +276,14 @@ class FlowTable:
     def _gather(
         self, records: NDArray[np.void], dirs: NDArray[np.void], rows: NDArray[np.int64]
     ) -> FlowBatch:
-        from classifier.flows import _gather_kernels as g
-        from classifier.flows import _kernels as k
-
-        # Room for the heads of streams; all that their flows kept is the most
-        self._reserve_bytes(
-            int(dirs["kept"][2 * rows].sum(dtype=np.int64))
-            + int(dirs["kept"][2 * rows + 1].sum(dtype=np.int64))
-        )
+        n_packets, n_bytes = g.count(records, dirs, rows)
         flows = np.empty(rows.size, FLOW)
-        packets = np.empty(int(records["n_series"][rows].sum(dtype=np.int64)), SERIES)
-        g.gather(records, dirs, rows, self._kept, self._arena, self._state, flows, packets)
-        return FlowBatch(flows, packets, self._arena[: self._state[k.ARENA_TOP]])
+        packets = np.empty(n_packets, SERIES)
+        payload = np.empty(n_bytes, np.uint8)
+        used = g.gather(
+            records, dirs, rows, self._kept, self._arena, self._state, flows, packets, payload
+        )
+        return FlowBatch(flows, packets, payload[:used])
 
 
 def _timeout_ns(name: str, seconds: float | None) -> int:
