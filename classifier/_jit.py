@@ -14,6 +14,7 @@ inlined nor the bounds check: a module's folder is named by a digest of both.
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import os
 import re
 import sys
@@ -24,7 +25,17 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-__all__ = ["Kernel", "borrow", "copy_bytes", "inline", "kernel", "plain", "prefetch", "spend"]
+__all__ = [
+    "Kernel",
+    "borrow",
+    "copy_bytes",
+    "expect",
+    "inline",
+    "kernel",
+    "plain",
+    "prefetch",
+    "spend",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,6 +60,12 @@ def spend(units: int) -> None:
     """Count work that is about to be done: packets, or rows that take as long."""
     if _Work.left != sys.maxsize:
         _Work.left = max(_Work.left - units, 0)
+
+
+def expect(units: int) -> None:
+    """Tell how much work will come: where it is enough to compile, none of it is done plainly."""
+    if units > _Work.left:
+        spend(units)
 
 
 def notify(function: Callable[[str], None] | None) -> None:
@@ -200,7 +217,7 @@ def _version(function: FunctionType, compiled: bool) -> Any:
     )
     if not compiled:
         return copy
-    import numba
+    numba = _numba()
     from numba.core import config
 
     functools.update_wrapper(copy, function)
@@ -215,6 +232,29 @@ def _version(function: FunctionType, compiled: bool) -> Any:
         dispatcher.enable_caching()
     config.CACHE_DIR = before
     return dispatcher
+
+
+@functools.cache
+def _numba() -> Any:
+    """Import numba without scipy.linalg, of which it only asks whether it is there.
+
+    ``numba.np.arraymath`` imports it for that, 0.1 to 0.2 s at each start; functions
+    that need it (none here) import it when they are compiled.
+    """
+    import numba
+
+    if importlib.util.find_spec("scipy") is not None and "numba.np.arraymath" not in sys.modules:
+        from numba.np import linalg
+
+        look = linalg.ensure_blas
+        linalg.ensure_blas = lambda: None
+        try:
+            from numba.np import arraymath
+
+            arraymath.ensure_blas = look
+        finally:
+            linalg.ensure_blas = look
+    return numba
 
 
 _NAMES: dict[tuple[str, bool], dict[str, Any]] = {}

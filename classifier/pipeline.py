@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from classifier._jit import expect
 from classifier.errors import CaptureError, ClassifierError, ModelError
 from classifier.wire import Capture, Reassembly, Source, open_capture, order_captures
 from classifier.wire.reasons import REASONS
@@ -31,6 +32,7 @@ __all__ = ["Accounting", "Options", "Progress", "Reading", "expand_captures", "i
 
 Progress = Callable[[int, int], None]  # bytes read so far, bytes in all (0 = unknown)
 
+_PACKET_BYTES = 1500  # packets of a capture are at least its size by this, but for offloaded ones
 _BUILTIN_MODELS = ("default", "none")
 
 
@@ -141,6 +143,8 @@ def make_options(
 def expand_captures(captures: "Source | Sequence[Source]") -> list[Source]:
     """Turn a path, a list, a glob pattern, bytes or a file object into a list of captures.
 
+    Where they are large, kernels are compiled from the first call on, those of the register too.
+
     Raises
     ------
     CaptureError
@@ -173,6 +177,7 @@ def expand_captures(captures: "Source | Sequence[Source]") -> list[Source]:
             found.append(item)
     if not found:
         raise CaptureError("no capture was given", remedy="name at least one file")
+    expect(_size_of(found) // _PACKET_BYTES)
     return found
 
 
@@ -420,6 +425,7 @@ def iter_flows(
     ClassifierError
         If an option, or the only capture, cannot be used.
     """
+    sources = expand_captures(captures)
     options = make_options(
         registry=registry,
         policy=policy,
@@ -433,7 +439,7 @@ def iter_flows(
         separate=separate,
         threshold=threshold,
     )
-    return Reading(expand_captures(captures), options, progress).rows()
+    return Reading(sources, options, progress).rows()
 
 
 def _shifted(batch: "FlowBatch", offset: int) -> "FlowBatch":

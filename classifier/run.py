@@ -3,14 +3,15 @@
 import hashlib
 import ipaddress
 import sys
+import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from classifier import __version__
 from classifier.errors import CaptureError, ClassifierError, ResourceError
@@ -29,6 +30,8 @@ from classifier.tables import SCHEMA_VERSION
 from classifier.wire import Source
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import pandas as pd
     import pyarrow as pa
 
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
     from classifier.simulate import ServiceTime, Simulation, Throttle
 
 __all__ = ["Replay", "Run", "classify", "open_run", "replay"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 MOST_DISSECTED = 1000
 
@@ -466,6 +472,7 @@ def classify(
     >>> sorted(set(run.flows["family"]) - {""})
     ['ipsec', 'openvpn', 'wireguard']
     """
+    sources = expand_captures(captures)
     options = make_options(
         registry=registry,
         policy=policy,
@@ -479,7 +486,7 @@ def classify(
         separate=separate,
         threshold=threshold,
     )
-    with replay(expand_captures(captures), options, progress) as rows:
+    with replay(sources, options, progress) as rows:
         run = rows.run()
     for problem in run.problems:
         warnings.warn(str(problem), stacklevel=2)
@@ -496,6 +503,7 @@ class Replay:
 
     reading: Reading
     sorter: "Sorter"
+    hashes: "Future[list[dict[str, str]]] | None" = None
 
     def batches(self) -> "Iterator[pa.RecordBatch]":
         """Yield the rows; as often as wanted."""
@@ -522,15 +530,22 @@ class Replay:
 
         meta: dict[str, Any] = {}
         if str(path).endswith(".parquet"):  # hashing reads the captures again
-            meta = _meta_of(self.reading.sources, self.reading.options)
+            described = self.hashes.result() if self.hashes else None
+            meta = _meta_of(self.reading.sources, self.reading.options, described)
         write_flows(self.batches(), path, format, meta=meta, accounting=self.reading.accounting)
 
 
 @contextmanager
 def replay(
-    sources: list[Source], options: Options, progress: bool | Progress | None = None
+    sources: list[Source],
+    options: Options,
+    progress: bool | Progress | None = None,
+    *,
+    hashed: bool = False,
 ) -> Iterator[Replay]:
     """Read captures with options already made; nothing is warned about.
+
+    With ``hashed`` captures are hashed meanwhile, on another core, for ``write`` to Parquet.
 
     Yields
     ------
@@ -542,9 +557,10 @@ def replay(
     with Sorter() as sorter:
         with compiling_shown(progress), ProgressBar(progress) as bar:
             reading = Reading(sources, options, bar)
+            hashes = _in_thread(_descriptions, reading.sources) if hashed else None
             for batch in reading.rows():
                 sorter.add(batch)
-        yield Replay(reading, sorter)
+        yield Replay(reading, sorter, hashes)
 
 
 @contextmanager
@@ -629,12 +645,36 @@ def open_run(path: str | Path) -> Run:
     return Run(table, Accounting(accounting), meta=meta)
 
 
-def _meta_of(sources: Sequence[Source], options: Options) -> dict[str, Any]:
+def _in_thread(function: "Callable[[T], R]", argument: "T") -> "Future[R]":
+    """Call a function in a thread that does not keep the process from ending."""
+    from concurrent.futures import Future
+
+    future: Future[R] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function(argument))
+        except OSError as error:  # the file is gone by now, or cannot be read
+            future.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return future
+
+
+def _descriptions(sources: Sequence[Source]) -> list[dict[str, str]]:
+    return [_described(source) for source in sources]
+
+
+def _meta_of(
+    sources: Sequence[Source],
+    options: Options,
+    captures: list[dict[str, str]] | None = None,
+) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "library_version": __version__,
         "options": options.described(),
-        "captures": [_described(source) for source in sources],
+        "captures": captures if captures is not None else _descriptions(sources),
         "register": options.registry.hash if options.registry is not None else None,
         "policy": _policy_meta(options.policy),
         "model": None,

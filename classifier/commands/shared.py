@@ -118,6 +118,7 @@ def replayed(options: argparse.Namespace, *, separate: bool | None = None) -> "I
     from classifier.pipeline import expand_captures, make_options
     from classifier.run import replay
 
+    sources = expand_captures(options.captures)
     judging: dict[str, Any] = {}
     if hasattr(options, "policy"):
         judging = {
@@ -136,7 +137,8 @@ def replayed(options: argparse.Namespace, *, separate: bool | None = None) -> "I
         **judging,
     )
     _warn_of_collateral(made.policy)
-    with replay(expand_captures(options.captures), made) as rows:
+    hashed = any(path.endswith(".parquet") for path in getattr(options, "out", ()))
+    with replay(sources, made, hashed=hashed) as rows:
         complain(*rows.reading.problems)
         yield rows
 

@@ -73,6 +73,26 @@ def test_bounds_checks_are_always_compiled() -> None:
     assert int(run(code, NUMBA_DISABLE_JIT="1")) > 10**9
 
 
+def test_a_large_capture_is_read_compiled_from_its_first_packet_on() -> None:
+    code = (
+        "from classifier import _jit\n"
+        "_jit.expect(_jit.PLAIN_WORK); print(_jit._Work.left == _jit.PLAIN_WORK)\n"
+        "_jit.expect(_jit.PLAIN_WORK + 1); print(_jit._Work.left)"
+    )
+    assert run(code) == "True\n0"
+
+
+def test_numba_is_imported_without_linear_algebra_and_products_still_find_it() -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from classifier import _jit\n"
+        "numba = _jit._numba(); numba.njit(lambda x: x + 1)(1)\n"
+        "print('scipy.linalg' in sys.modules)\n"
+        "print(numba.njit(lambda a: np.dot(a, a))(np.ones(3)))"
+    )
+    assert run(code) == "False\n3.0"
+
+
 def test_compiling_is_told() -> None:
     told: list[str] = []
     fresh = Kernel(widen.function)

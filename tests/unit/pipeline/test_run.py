@@ -52,6 +52,16 @@ def test_written_runs_open_again_and_can_be_judged(run: classifier.Run, tmp_path
     assert opened.judge(policy=DEMO.policy, registry=DEMO.register).table.equals(run.table)
 
 
+def test_a_replay_hashes_its_captures_while_it_reads(run: classifier.Run, tmp_path: Path) -> None:
+    from classifier.pipeline import make_options
+    from classifier.run import replay
+
+    options = make_options(registry=DEMO.register, policy=DEMO.policy)
+    with replay([DEMO.capture], options, False, hashed=True) as rows:
+        rows.write(tmp_path / "run.parquet")
+    assert classifier.open_run(tmp_path / "run.parquet").meta["captures"] == run.meta["captures"]
+
+
 def test_a_register_as_of_another_time_registers_others() -> None:
     before = classifier.classify(
         DEMO.capture, registry=DEMO.register, at="2001-01-01", progress=False
