@@ -32,8 +32,10 @@ from classifier.wire import Source
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from classifier.detectors import Detector
     from classifier.policy import Policy
@@ -104,6 +106,82 @@ class Run:
         columns = [ids, *(fields.field(name) for name in names)]
         frame: pd.DataFrame = pa.Table.from_arrays(columns, names=["flow_id", *names]).to_pandas()
         return frame
+
+    @cached_property
+    def features(self) -> "pd.DataFrame":
+        """Features of the flows by ``flow_id``: ``classifier.model.FEATURES``; NaN where undefined.
+
+        The captures are read again.
+
+        Raises
+        ------
+        CaptureError
+            If the captures cannot be read a second time.
+        """
+        import pandas as pd
+
+        from classifier.featuring import feature_matrix
+        from classifier.model import FEATURE_NAMES
+
+        self._must_have_packets()
+        matrix = feature_matrix(self._reading(), self.table)
+        index = pd.Index(self.table.column("flow_id").to_numpy(), name="flow_id")
+        return pd.DataFrame(matrix, index=index, columns=list(FEATURE_NAMES), copy=False)
+
+    def xy(self) -> "tuple[pd.DataFrame, NDArray[np.int8], NDArray[np.object_]]":
+        """Return what scikit-learn takes, of the flows that have a label.
+
+        Returns
+        -------
+        X : pandas.DataFrame
+            Rows of ``features``.
+        y : ndarray of int8, shape (n,)
+            1 where the label says VPN.
+        groups : ndarray of object (str), shape (n,)
+            Name of the capture: a split that puts one capture on both sides flatters the model.
+
+        Raises
+        ------
+        ClassifierError
+            If the run has no labels.
+        CaptureError
+            If the captures cannot be read a second time.
+        """
+        import numpy as np
+
+        if "label_is_vpn" not in self.table.schema.names:
+            raise ClassifierError(
+                "this run has no labels", remedy="give labels= to classify to learn from it"
+            )
+        labels = self.table.column("label_is_vpn")
+        known = labels.is_valid().to_numpy()
+        y = labels.fill_null(False).to_numpy().astype(np.int8)
+        groups = np.array(self.table.column("capture").to_pylist(), object)
+        return self.features[known], y[known], groups[known]
+
+    def sequences(self, n: int = 30) -> "NDArray[np.float32]":
+        """Return the first packets with payload of each flow; the captures are read again.
+
+        Parameters
+        ----------
+        n : int
+            Packets for each flow, 1 to 30.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_flows, n, 3)
+            Payload bytes, direction (1 from the originator, -1 from the responder) and seconds since
+            the packet before; NaN beyond the flow's last packet.
+
+        Raises
+        ------
+        CaptureError
+            If the captures cannot be read a second time.
+        """
+        from classifier.featuring import sequence_array
+
+        self._must_have_packets()
+        return sequence_array(self._reading(), self.table.num_rows, n)
 
     @cached_property
     def meta(self) -> dict[str, Any]:
@@ -371,11 +449,22 @@ class Run:
                 remedy="classify files, not streams, to look at packets",
             )
 
+    def _must_have_packets(self) -> None:
+        if not self._sources:
+            raise CaptureError(
+                "features are made from packets, and this run holds flows alone",
+                remedy="classify the captures again",
+            )
+        self._must_be_readable()
+
+    def _reading(self) -> Reading:
+        return Reading(list(self._sources), self._options or Options())
+
     def _packet_rows(
         self, row: dict[str, Any], frames: set[int] | None, *, with_payload: bool = False
     ) -> list[dict[str, Any]]:
         """Read the captures again and pick a flow's packets, or those frames of it."""
-        reading = Reading(list(self._sources), self._options or Options())
+        reading = self._reading()
         left = row["orig_packets"] + row["resp_packets"]
         found: list[dict[str, Any]] = []
         orig_ip, orig_port = int(ipaddress.ip_address(row["orig_ip"])), row["orig_port"]

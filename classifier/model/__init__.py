@@ -1,6 +1,6 @@
 """Features of flows, and models that learn from them."""
 
-from classifier.model.features import compute_features
+from classifier.model.features import compute_features, compute_sequences, pair_features
 from classifier.model.schema import (
     FEATURE_NAMES,
     FEATURE_SCHEMA_VERSION,
@@ -15,5 +15,7 @@ __all__ = [
     "FEATURE_SCHEMA_VERSION",
     "Feature",
     "compute_features",
+    "compute_sequences",
     "feature_schema_hash",
+    "pair_features",
 ]

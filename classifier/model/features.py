@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier import _jit
+from classifier.errors import ClassifierError
 from classifier.model import _feature_kernels as k
-from classifier.model.schema import BLOCKS, FEATURE_NAMES, FEATURES, column
+from classifier.model.schema import BLOCKS, FEATURE_NAMES, FEATURES, PPI_PACKETS, column
 from classifier.tables import FlowBatch
 
-__all__ = ["compute_features"]
+__all__ = ["compute_features", "compute_sequences", "pair_features"]
 
 _TCP, _UDP = 6, 17
 _FLAGS = {"fin": 0, "syn": 1, "rst": 2, "psh": 3}
@@ -29,16 +30,20 @@ def compute_features(
     batch: FlowBatch,
     ja4: NDArray[np.object_] | None = None,
     server_name: NDArray[np.object_] | None = None,
+    *,
+    pairs: NDArray[np.float32] | None = None,
 ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
     """Compute all features of the flows of a batch.
 
     Parameters
     ----------
     batch : FlowBatch
-        For ``pairs``, all flows between two endpoints up to the last one here, in any order.
     ja4, server_name : ndarray of object (str), shape (n_flows,), optional
         The flow columns of these names; the block ``hello`` is missing without them. Of the name
         only the length is used.
+    pairs : ndarray of float32, shape (n_flows, 6), optional
+        What ``pair_features`` gives for these flows among all of their run. Left out, the flows of
+        this batch are taken to be all there are.
 
     Returns
     -------
@@ -60,8 +65,42 @@ def compute_features(
     k.describe_records(batch.flows, batch.payload, out)
     if ja4 is not None and server_name is not None:
         _describe_hello(ja4, server_name, out)
-    _describe_pairs(batch.flows, out)
+    out[:, column("pair_flows") :] = pair_features(batch.flows) if pairs is None else pairs
     return FEATURE_NAMES, out
+
+
+def compute_sequences(batch: FlowBatch, n: int = PPI_PACKETS) -> NDArray[np.float32]:
+    """Return the first packets with payload of each flow as a sequence.
+
+    Parameters
+    ----------
+    batch : FlowBatch
+    n : int
+        Packets for each flow, 1 to 30.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_flows, n, 3)
+        Payload bytes; direction, 1 from the originator and -1 from the responder; seconds since the
+        packet before, 0 for the first. NaN beyond the flow's last packet.
+
+    Notes
+    -----
+    The packets are those of CESNET DataZoo's sequences: without payload none, of TCP no segment
+    whose sequence number does not go up.
+    """
+    if not 1 <= n <= PPI_PACKETS:
+        raise ClassifierError(
+            f"n={n} is no number of packets", remedy=f"give one from 1 to {PPI_PACKETS}"
+        )
+    out = np.full((batch.flows.size, len(FEATURES)), np.nan, np.float32)
+    _jit.spend(4 * batch.flows.size)
+    k.describe_series(batch.flows, batch.packets, out)
+    sequences = np.empty((batch.flows.size, n, 3), np.float32)
+    for i, name in enumerate(("ppi_size_01", "ppi_dir_01", "ppi_ipt_ms_01")):
+        sequences[:, :, i] = out[:, column(name) : column(name) + n]
+    sequences[:, :, 2] /= 1000
+    return sequences
 
 
 @functools.cache
@@ -185,10 +224,26 @@ def _describe_hello(
         out[row, last] = len(server_name[row])
 
 
-def _describe_pairs(flows: NDArray[np.void], out: NDArray[np.float32]) -> None:
-    """Write the columns of the block ``pairs``."""
+def pair_features(flows: NDArray[np.void]) -> NDArray[np.float32]:
+    """Compute what the other flows of the same two endpoints say: the block ``pairs``.
+
+    Parameters
+    ----------
+    flows : ndarray of FLOW, shape (n_flows,)
+        All flows of a run, in any order.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_flows, 6)
+
+    Notes
+    -----
+    Only flows that began before are looked at, so what comes later changes nothing. Takes time in
+    proportion to n log n.
+    """
+    out = np.full((flows.size, len(BLOCKS["pairs"])), np.nan, np.float32)
     if flows.size == 0:
-        return
+        return out
     swap = (flows["orig_hi"] > flows["resp_hi"]) | (
         (flows["orig_hi"] == flows["resp_hi"]) & (flows["orig_lo"] > flows["resp_lo"])
     )
@@ -224,7 +279,6 @@ def _describe_pairs(flows: NDArray[np.void], out: NDArray[np.float32]) -> None:
     gap = np.full(flows.size, np.nan)
     gap[1:] = np.where(new[1:], np.nan, np.diff(start) / 1e9)
     mean = _ratio((start - start[begins][group]) / 1e9, before)
-    base = column("pair_flows")
     for i, values in enumerate(
         (
             before,
@@ -235,4 +289,5 @@ def _describe_pairs(flows: NDArray[np.void], out: NDArray[np.float32]) -> None:
             mean,
         )
     ):
-        out[order, base + i] = values
+        out[order, i] = values
+    return out

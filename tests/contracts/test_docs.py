@@ -99,6 +99,11 @@ def test_columns_page_is_made_from_the_columns() -> None:
     assert text_of("docs/columns.md") == page(), "run: python docs/make_columns.py"
 
 
+def test_features_page_is_made_from_the_schema() -> None:
+    page = executed(DOCS / "make_features.py")["page"]
+    assert text_of("docs/features.md") == page(), "run: python docs/make_features.py"
+
+
 def test_accounting_page_has_every_key_and_no_other() -> None:
     reading = Reading([datasets.demo().capture], make_options())
     keys = re.findall(r"^\| `(\w+)` \|", text_of("docs/accounting.md"), re.MULTILINE)
