@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from classifier.model.iscx import ISCX_FEATURES
 from classifier.model.schema import BLOCKS, FEATURE_SCHEMA_VERSION, FEATURES, Feature
 
 PAGE = Path(__file__).parent / "features.md"
@@ -36,6 +37,20 @@ TITLES = {
 }
 
 
+ISCX_HEAD = """
+## The 23 time features of ISCXVPN2016
+
+`classifier.model.iscx_features(capture, timeout_s=15)` cuts the flows of a capture into windows and gives a row for each, so
+that models trained on the published table apply to any capture. The paper (Draper-Gil et al., ICISSP 2016, table 2) gives
+names alone; what they hold was read from the rows of the table. Microseconds; without a value least and greatest are -1, mean
+and deviation (of the sample) 0. In the files of 15, 30 and 120 s eight columns have the name of another one; the file of 60 s
+names them rightly. `published_names=True` gives the wrong names, for models that were trained on those files.
+
+| column | in the files of 15, 30 and 120 s | unit | what it holds |
+|---|---|---|---|
+"""
+
+
 def _rows(block: tuple[Feature, ...]) -> list[str]:
     """Return a table row for each feature, one for both directions and one for all of a sequence."""
     rows = []
@@ -64,7 +79,8 @@ def page() -> str:
             f"\n## {TITLES[key]}\n\n| feature | unit | what it is | source |\n|---|---|---|---|\n"
         )
         parts.append("\n".join(_rows(block)) + "\n")
-    return "".join(parts)
+    rows = [f"| `{f.name}` | `{f.published}` | {f.unit} | {f.formula} |" for f in ISCX_FEATURES]
+    return "".join(parts) + ISCX_HEAD + "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":
