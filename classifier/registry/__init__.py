@@ -1,5 +1,7 @@
 """The register of permitted VPN addresses, and the prefix table compiled from it."""
 
+from classifier.registry.checks import Finding, check_rows
+from classifier.registry.importing import Imported, import_rows
 from classifier.registry.matching import (
     NEAR_MISSES,
     SIDE_NAMES,
@@ -8,18 +10,26 @@ from classifier.registry.matching import (
 )
 from classifier.registry.sides import client_is_orig, inside, orig_is_client
 from classifier.registry.stats import RegistryStats
-from classifier.registry.store import Imported, Registry, import_rows
+from classifier.registry.store import Registry
 from classifier.registry.table import Match, Table
+from classifier.registry.window import Amendment, Change, RefusedError, Registration, Window
 
 __all__ = [
     "NEAR_MISSES",
     "SIDE_NAMES",
+    "Amendment",
+    "Change",
+    "Finding",
     "FlowRegistrations",
     "Imported",
     "Match",
+    "RefusedError",
+    "Registration",
     "Registry",
     "RegistryStats",
     "Table",
+    "Window",
+    "check_rows",
     "client_is_orig",
     "import_rows",
     "inside",

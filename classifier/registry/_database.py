@@ -1,35 +1,80 @@
-"""Registers in a database: one table, to which versions of rows are only ever added.
+"""Registers in a database: two tables, to which rows are only ever added.
 
-``registrations`` has the columns of the CSV as text, plus ``entry``, which versions of one row
-share, and ``recorded_at``. What was known at a time is the last version of each entry that was
-recorded by then, so an entry can be revoked or renewed without losing what was known before. A
-table of one's own without these two columns can be read: each row is then an entry of its own,
-known at any time.
+How this works: ``registrations`` holds versions of rows, the columns of the CSV and of
+`DETAIL_NAMES` as text. Versions of one row share ``entry``, and each names the ``change`` that
+wrote it; ``changes`` says who, when and why, and carries a chain of digests (`_chain`). What was
+known at a time is the last version of each entry recorded by then, so an entry can be revoked or
+renewed without losing what was known before. Rows and changes are numbered in the order of
+writing and a writer names the next number itself: two writers can never both have it. SQLite
+takes one writer at a time (``BEGIN IMMEDIATE``) and refuses updates and deletes by triggers.
+
+A table of one's own without ``entry``, ``change`` and ``recorded_at`` can be read: each row is
+then an entry of its own, known at any time.
 """
 
 import contextlib
 import datetime
 import sqlite3
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from classifier.errors import RegistryError
-from classifier.registry._fields import COLUMN_NAMES
-from classifier.registry._parse import FIELD_LIMIT, Raw, binary_column
+from classifier.registry._chain import CHANGE_COLUMNS, Chain
+from classifier.registry._fields import ALWAYS_KNOWN, COLUMN_NAMES, DETAIL_NAMES, parse_time
+from classifier.registry._parse import FIELD_LIMIT, Raw, Registrations, binary_column
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy import Connection, Engine, MetaData
 
-__all__ = ["append", "is_url", "name_of", "now", "open_for_writing", "read_database"]
+__all__ = [
+    "CHANGES",
+    "FIRST_TIME",
+    "TABLE",
+    "Entry",
+    "Stored",
+    "append",
+    "connected",
+    "copy",
+    "copy_rows",
+    "is_url",
+    "last_change",
+    "last_row",
+    "name_of",
+    "now",
+    "read_database",
+    "triggers_missing",
+    "write",
+]
+
+T = TypeVar("T")
+
+#: ``recorded_at`` of what is known at any time.
+FIRST_TIME = "0001-01-01"
 
 TABLE = "registrations"
+CHANGES = "changes"
+_TEXT_COLUMNS = (*COLUMN_NAMES, *DETAIL_NAMES)
 # A million short rows; SQLite refuses values beyond, so no expression can fill the memory.
 _VALUE_LIMIT = 1 << 20
+_BATCH = 50_000
+_ATTEMPTS = 4
+_WAIT_S = 60.0
 _ORIGIN = "write it with `registry import`"
+_TRIGGERS = {
+    f"{table}_{verb.lower()}": f"CREATE TRIGGER {{}} {table}_{verb.lower()} BEFORE {verb} ON "
+    f"{table} BEGIN SELECT RAISE(ABORT, 'the history of a register is only added to'); END"
+    for table in (TABLE, CHANGES)
+    for verb in ("UPDATE", "DELETE")
+}
 
 
 def is_url(source: str) -> bool:
@@ -87,21 +132,42 @@ def _engine(source: str, *, write: bool) -> "Engine":
         raise RegistryError("no such file", path=name, remedy=f"looked for it at {path}")
 
     def connect() -> sqlite3.Connection:
-        mode = "rwc" if write else "ro"
-        uri = f"file:{urllib.parse.quote(str(path.absolute()))}?mode={mode}"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _VALUE_LIMIT)
-        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
-        connection.execute("PRAGMA trusted_schema=OFF")
-        return connection
+        if not write:
+            _roll_back_what_was_left(path)
+        return _open_sqlite(path, "rwc" if write else "ro")
 
     return sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=NullPool)
 
 
+def _open_sqlite(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"file:{urllib.parse.quote(str(path.absolute()))}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_WAIT_S)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _VALUE_LIMIT)
+    connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+    connection.execute("PRAGMA trusted_schema=OFF")
+    return connection
+
+
+def _roll_back_what_was_left(path: Path) -> None:
+    """Undo what a writer that was killed had begun: SQLite does so at the next read that may write.
+
+    A reader that may not write could not use such a file at all.
+    """
+    journal = path.with_name(path.name + "-journal")
+    with contextlib.suppress(OSError, sqlite3.Error):
+        if journal.stat().st_size:
+            with contextlib.closing(_open_sqlite(path, "rw")) as connection:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+
+
+class _ConflictError(RegistryError):
+    """Another writer took the number that this one was about to use."""
+
+
 @contextlib.contextmanager
-def _connected(source: str, *, write: bool) -> Iterator["Connection"]:
+def connected(source: str, *, write: bool = False) -> Iterator["Connection"]:
     """Connect; what the database says against it becomes a RegistryError."""
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
     name = name_of(source)
     engine = _engine(source, write=write)
@@ -114,54 +180,285 @@ def _connected(source: str, *, write: bool) -> Iterator["Connection"]:
                 connection.commit()
     except (SQLAlchemyError, sqlite3.Error, ImportError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise RegistryError(f"the database says: {reason}", path=name, remedy=_ORIGIN) from error
+        kind = _ConflictError if isinstance(error, IntegrityError) else RegistryError
+        remedy = _ORIGIN
+        if "locked" in reason:
+            remedy = "another program is writing to it; try again when it is done"
+        raise kind(f"the database says: {reason}", path=name, remedy=remedy) from error
     finally:
         engine.dispose()
 
 
-@contextlib.contextmanager
-def open_for_writing(source: str) -> Iterator["Connection"]:
-    """Connect for one transaction, with the table in place."""
-    with _connected(source, write=True) as connection:
-        table = _table()
-        table.metadata.create_all(connection)
-        yield connection
+def write(source: str, work: Callable[["Connection"], T]) -> T:
+    """Do work in one transaction, the tables in place; again where another writer was first.
+
+    Raises
+    ------
+    RegistryError
+        If the database cannot be written. Nothing of the work is kept then.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with connected(source, write=True) as connection:
+                _create(name_of(source), connection)
+                return work(connection)
+        except _ConflictError:
+            if attempt == _ATTEMPTS:
+                raise
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _table() -> "Table":
-    """Return the table as this library creates it."""
+def _create(name: str, connection: "Connection") -> None:
+    """Make tables and triggers where they are missing; refuse tables that cannot be written."""
+    import sqlalchemy
+
+    inspector = sqlalchemy.inspect(connection)
+    schema = _schema()
+    found = {table for table in (TABLE, CHANGES) if inspector.has_table(table)}
+    for table in found:
+        present = {column["name"] for column in inspector.get_columns(table)}
+        missing = [column.name for column in schema.tables[table].columns]
+        missing = [column for column in missing if column not in present]
+        if missing:
+            remedy = f"import it into another one: registry import {name} --into NEW.db"
+            problem = f"the table {table} has no {', '.join(missing)} and cannot be written to"
+            raise RegistryError(problem, path=name, remedy=remedy)
+    if len(found) < 2:
+        schema.create_all(connection)
+        if connection.dialect.name == "sqlite":
+            for text in _TRIGGERS.values():
+                connection.exec_driver_sql(text.format("IF NOT EXISTS").replace("  ", " "))
+
+
+def _schema() -> "MetaData":
+    """Return the tables as this library creates them."""
     import sqlalchemy
     from sqlalchemy import Column, Integer, MetaData, Text
 
-    return sqlalchemy.Table(
+    schema = MetaData()
+    sqlalchemy.Table(
         TABLE,
-        MetaData(),
-        Column("row", Integer, primary_key=True),
+        schema,
+        Column("row", Integer, primary_key=True, autoincrement=False),
         Column("entry", Integer, nullable=False),
-        *(Column(name, Text, nullable=False) for name in COLUMN_NAMES),
+        Column("change", Integer, nullable=False),
         Column("recorded_at", Text, nullable=False),
+        *(
+            Column(name, Text, nullable=False, index=name == "registration_id")
+            for name in _TEXT_COLUMNS
+        ),
     )
+    sqlalchemy.Table(
+        CHANGES,
+        schema,
+        Column("change", Integer, primary_key=True, autoincrement=False),
+        *(
+            Column(name, Integer if name == "n_rows" else Text, nullable=False)
+            for name in CHANGE_COLUMNS
+        ),
+        Column("digest", Text, nullable=False),
+    )
+    return schema
+
+
+def last_change(connection: "Connection") -> tuple[int, str, str]:
+    """Return number, time and digest of the last change; 0 and empty where there is none."""
+    import sqlalchemy
+
+    table = _schema().tables[CHANGES]
+    query = sqlalchemy.select(table.c.change, table.c.recorded_at, table.c.digest)
+    found = connection.execute(query.order_by(table.c.change.desc()).limit(1)).first()
+    return (int(found[0]), str(found[1]), str(found[2])) if found else (0, "", "")
+
+
+def last_row(connection: "Connection") -> int:
+    """Return the number of the last row, 0 where there is none."""
+    import sqlalchemy
+
+    table = _schema().tables[TABLE]
+    return int(connection.execute(sqlalchemy.select(sqlalchemy.func.max(table.c.row))).scalar() or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is said of a change. Attributes are those columns of ``changes`` that its author gives."""
+
+    action: str
+    registration_id: str = ""
+    effective: str = ""
+    actor: str = ""
+    reason: str = ""
+    details: str = "{}"
 
 
 def append(
     connection: "Connection",
-    entries: Sequence[int],
-    rows: Sequence[Sequence[str]],
-    recorded: Sequence[str],
+    entry: Entry,
+    texts: pa.Table,
+    entries: NDArray[np.int64],
+    recorded_at: str | None,
+    name: str,
+) -> tuple[int, str]:
+    """Record one change with the versions of rows that it makes.
+
+    Parameters
+    ----------
+    connection : Connection
+        Of `write`.
+    entry : Entry
+    texts : pyarrow.Table
+        ``COLUMN_NAMES`` and ``DETAIL_NAMES`` as strings.
+    entries : ndarray of int64
+        Which entry each row is a version of; -1 for a new one.
+    recorded_at : str, optional
+        UTC, as `now` gives it, which it is where left out.
+    name : str
+        What messages call the database.
+
+    Returns
+    -------
+    tuple
+        The number of the change, and its time.
+    """
+    number, last_time, digest = last_change(connection)
+    recorded = _in_order(recorded_at, last_time, name)
+    first = last_row(connection) + 1
+    rows = np.arange(first, first + entries.size)
+    entries = np.where(entries < 0, rows, entries)
+    texts = texts.select(list(_TEXT_COLUMNS)).combine_chunks()
+    binary = [_one_array(column).cast(pa.binary()) for column in texts.columns]
+    said = {
+        "recorded_at": recorded,
+        "effective": entry.effective or recorded,
+        "action": entry.action,
+        "registration_id": entry.registration_id,
+        "actor": entry.actor,
+        "reason": entry.reason,
+        "details": entry.details,
+        "n_rows": entries.size,
+    }
+    chain = Chain(digest)
+    digest = chain.add(number + 1, said, entries, binary, 0)
+    tables = _schema().tables
+    change = {"change": number + 1, **said, "digest": digest}
+    connection.execute(tables[CHANGES].insert(), change)
+    for start in range(0, entries.size, _BATCH):
+        part = slice(start, start + _BATCH)
+        numbers = (rows[part].tolist(), entries[part].tolist())
+        lists = [column.to_pylist() for column in texts.slice(start, _BATCH).columns]
+        _insert(connection, numbers, repeat(number + 1), repeat(recorded), lists)
+    return number + 1, recorded
+
+
+def copy(source: str, rows: Registrations, change: NDArray[np.int64], changes: pa.Table) -> None:
+    """Write versions and changes to a new database as they are, numbers and digests too."""
+    texts = _texts_of(rows)
+    times = dict(
+        zip(changes.column("change").to_pylist(), changes.column("recorded_at").to_pylist(), strict=True)
+    )
+
+    def work(connection: "Connection") -> None:
+        said = changes.to_pylist()
+        if said:
+            connection.execute(_schema().tables[CHANGES].insert(), said)
+        for start in range(0, rows.rows.size, _BATCH):
+            part = slice(start, start + _BATCH)
+            written = change[part].tolist()
+            lists = [column.to_pylist() for column in texts.slice(start, _BATCH).columns]
+            numbers = (rows.lines[part].tolist(), rows.rows["entry"][part].tolist())
+            _insert(connection, numbers, written, [times.get(n, FIRST_TIME) for n in written], lists)
+
+    write(source, work)
+
+
+def copy_rows(source: str, rows: Registrations, name: str) -> None:
+    """Write rows that no change has made to a new database: one change for each time of recording."""
+    order = np.argsort(rows.rows["recorded_ns"], kind="stable")
+    times = rows.rows["recorded_ns"][order]
+    begins = np.flatnonzero(np.append(True, times[1:] != times[:-1])) if order.size else order
+    texts = _texts_of(rows)
+
+    def work(connection: "Connection") -> None:
+        for part in np.split(order, begins[1:]) if order.size else ():
+            ns = int(rows.rows["recorded_ns"][part[0]])
+            recorded = FIRST_TIME
+            if ns != ALWAYS_KNOWN:
+                recorded = f"{np.datetime64(ns // 1000, 'us')}+00:00"
+            entry = Entry("import", actor="unnamed", reason=f"copy of {name}")
+            entries = rows.rows["entry"][part]
+            append(connection, entry, texts.take(part), entries, recorded, name_of(source))
+
+    write(source, work)
+
+
+def _texts_of(rows: Registrations) -> pa.Table:
+    columns = [*rows.text.columns, *rows.details.columns]
+    return pa.Table.from_arrays(columns, names=list(_TEXT_COLUMNS))
+
+
+def _one_array(column: Any) -> Any:
+    """Return a column of a table in one piece."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _insert(
+    connection: "Connection",
+    numbers: tuple[list[int], list[int]],
+    change: Iterable[int],
+    recorded: Iterable[str],
+    texts: list[list[str]],
 ) -> None:
-    """Add versions of rows; ``rows`` hold the texts of ``COLUMN_NAMES``."""
-    insert = _table().insert()
-    for start in range(0, len(rows), 10_000):
-        part = slice(start, start + 10_000)
-        values = [
-            {"entry": entry, "recorded_at": time, **dict(zip(COLUMN_NAMES, row, strict=True))}
-            for entry, row, time in zip(entries[part], rows[part], recorded[part], strict=True)
-        ]
-        connection.execute(insert, values)
+    """Insert rows; on SQLite without the dictionaries that SQLAlchemy wants, in a third of the time."""
+    values = list(zip(*numbers, change, recorded, *texts, strict=False))
+    names = ("row", "entry", "change", "recorded_at", *_TEXT_COLUMNS)
+    if connection.dialect.name == "sqlite":
+        marks = ",".join("?" * len(names))
+        columns = ",".join(f'"{column}"' for column in names)
+        connection.exec_driver_sql(f"INSERT INTO {TABLE} ({columns}) VALUES ({marks})", values)
+    else:
+        rows = [dict(zip(names, value, strict=True)) for value in values]
+        connection.execute(_schema().tables[TABLE].insert(), rows)
 
 
-def read_database(source: str, connection: "Connection | None" = None) -> Raw:
-    """Read all versions of all rows, the oldest first.
+def _in_order(recorded_at: str | None, last: str, name: str) -> str:
+    """Return the time of a change: not before the last one, or what was known then would change."""
+    given = now() if recorded_at is None else recorded_at
+    if not last or parse_time(given) >= parse_time(last):
+        return given
+    if recorded_at is None:
+        return last  # the clock was set back
+    raise RegistryError(
+        f"{given} lies before the last change, {last}",
+        path=name,
+        remedy="history is only added to; record it with a later time",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A register as a database holds it.
+
+    Attributes
+    ----------
+    raw : Raw
+        All versions of all rows, the oldest first; ``lines`` are the row numbers.
+    change : ndarray of int64, shape (n_rows,), optional
+        The change that wrote each row; None in a table of one's own.
+    changes : pyarrow.Table, optional
+        The columns of ``changes`` in order of their numbers.
+    """
+
+    raw: Raw
+    change: NDArray[np.int64] | None = None
+    changes: pa.Table | None = None
+
+
+def read_database(
+    source: str, connection: "Connection | None" = None, *, registration_id: str | None = None
+) -> Stored:
+    """Read all versions of all rows, or those of one registration, the oldest first.
 
     Raises
     ------
@@ -169,12 +466,12 @@ def read_database(source: str, connection: "Connection | None" = None) -> Raw:
         If the database or its table cannot be used.
     """
     if connection is not None:
-        return _read(name_of(source), connection)
-    with _connected(source, write=False) as fresh:
-        return _read(name_of(source), fresh)
+        return _read(name_of(source), connection, registration_id)
+    with connected(source) as fresh:
+        return _read(name_of(source), fresh, registration_id)
 
 
-def _read(name: str, connection: "Connection") -> Raw:
+def _read(name: str, connection: "Connection", registration_id: str | None) -> Stored:
     import sqlalchemy
 
     if connection.dialect.name == "sqlite":
@@ -187,34 +484,117 @@ def _read(name: str, connection: "Connection") -> Raw:
     if missing:
         problem = f"the table {TABLE} lacks {', '.join(missing)}"
         raise RegistryError(problem, path=name, remedy=_ORIGIN)
-    extra = [column for column in ("row", "entry", "recorded_at") if column in present]
+    extra = [
+        column
+        for column in ("row", "entry", "change", "recorded_at", *DETAIL_NAMES)
+        if column in present
+    ]
     names = [*COLUMN_NAMES, *extra]
-    table = sqlalchemy.table(TABLE, *(sqlalchemy.column(column) for column in names))
-    query = sqlalchemy.select(*(table.c[column] for column in names))
-    if "row" in present:
-        query = query.order_by(table.c["row"])
-    texts: list[list[bytes]] = [[] for _ in names]
-    for batch in connection.execute(query).partitions(50_000):
-        for column, values in zip(texts, zip(*batch, strict=True), strict=True):
-            column.extend(map(_as_bytes, values))
-    columns = dict(zip(names, map(binary_column, texts), strict=True))
-    n = len(texts[0])
-    entry = _numbers(name, texts[names.index("entry")]) if "entry" in extra else None
-    lines = _numbers(name, texts[names.index("row")]) if "row" in extra else np.arange(1, n + 1)
-    fields = {column: columns[column] for column in COLUMN_NAMES}
-    return Raw(name, fields, lines, [], recorded=columns.get("recorded_at"), entry=entry)
+    order = "row" if "row" in present else None
+    columns = _columns(connection, TABLE, names, order, registration_id)
+    n = len(columns[COLUMN_NAMES[0]])
+    numbers = {
+        key: _numbers(name, columns[key]) for key in ("row", "entry", "change") if key in columns
+    }
+    lines = numbers.get("row", np.arange(1, n + 1))
+    raw = Raw(
+        name,
+        {key: columns[key] for key in COLUMN_NAMES},
+        lines,
+        [],
+        recorded=columns.get("recorded_at"),
+        entry=numbers.get("entry"),
+        details={key: columns[key] for key in DETAIL_NAMES if key in columns},
+    )
+    if "change" not in numbers or not inspector.has_table(CHANGES):
+        return Stored(raw)
+    return Stored(raw, numbers["change"], _read_changes(name, connection, inspector))
+
+
+def _read_changes(name: str, connection: "Connection", inspector: Any) -> pa.Table:
+    names = ["change", *CHANGE_COLUMNS, "digest"]
+    present = {column["name"] for column in inspector.get_columns(CHANGES)}
+    missing = [column for column in names if column not in present]
+    if missing:
+        problem = f"the table {CHANGES} lacks {', '.join(missing)}"
+        raise RegistryError(problem, path=name, remedy=_ORIGIN)
+    columns: dict[str, Any] = dict(_columns(connection, CHANGES, names, "change", None))
+    for key in ("change", "n_rows"):
+        columns[key] = pa.array(_numbers(name, columns[key]))
+    try:
+        texts = {
+            key: column if pa.types.is_integer(column.type) else column.cast(pa.string())
+            for key, column in columns.items()
+        }
+    except pa.ArrowInvalid as error:
+        problem = f"the table {CHANGES} holds what is not UTF-8"
+        raise RegistryError(problem, path=name, remedy=_ORIGIN) from error
+    return pa.table(texts)
+
+
+def _columns(
+    connection: "Connection",
+    table: str,
+    names: Sequence[str],
+    order: str | None,
+    registration_id: str | None,
+) -> dict[str, pa.BinaryArray]:
+    """Read columns as bytes, cut behind the longest field that may be."""
+    import sqlalchemy
+
+    home = sqlalchemy.table(table, *(sqlalchemy.column(column) for column in names))
+    fields: list[Any] = [home.c[column] for column in names]
+    if connection.dialect.name == "sqlite":  # cut before they are read, and no text made of them
+        blobs = [sqlalchemy.cast(field, sqlalchemy.LargeBinary) for field in fields]
+        fields = [sqlalchemy.func.substr(blob, 1, FIELD_LIMIT + 1) for blob in blobs]
+    query = sqlalchemy.select(*fields)
+    if registration_id is not None:
+        query = query.where(home.c["registration_id"] == registration_id)
+    if order is not None:
+        query = query.order_by(home.c[order])
+    parts: list[list[pa.BinaryArray]] = [[] for _ in names]
+    for batch in connection.execute(query).partitions(_BATCH):
+        for part, values in zip(parts, zip(*batch, strict=True), strict=True):
+            part.append(_binary(values))
+    return {
+        column: pa.concat_arrays(part) if part else binary_column([])
+        for column, part in zip(names, parts, strict=True)
+    }
+
+
+def _binary(values: tuple[Any, ...]) -> pa.BinaryArray:
+    try:
+        column = pa.array(values, pa.binary())
+        if not column.null_count:
+            return column
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        pass
+    return binary_column([_as_bytes(value) for value in values])
 
 
 def _refuse_computed(name: str, connection: "Connection") -> None:
     """Refuse views, virtual tables and computed columns: they run what the file's author wrote."""
-    kind = f"SELECT type, sql FROM sqlite_master WHERE lower(name) = '{TABLE}'"
-    found = connection.exec_driver_sql(kind).fetchall()
-    columns = connection.exec_driver_sql(f"PRAGMA table_xinfo({TABLE})").fetchall()
-    plain = all(
-        row[0] == "table" and not str(row[1]).upper().startswith("CREATE VIRTUAL") for row in found
-    )
-    if not plain or any(column[6] for column in columns):
-        raise RegistryError(f"{TABLE} is not a plain table", path=name, remedy=_ORIGIN)
+    for table in (TABLE, CHANGES):
+        kind = f"SELECT type, sql FROM sqlite_master WHERE lower(name) = '{table}'"
+        found = connection.exec_driver_sql(kind).fetchall()
+        columns = connection.exec_driver_sql(f"PRAGMA table_xinfo({table})").fetchall()
+        plain = all(
+            row[0] == "table" and not str(row[1]).upper().startswith("CREATE VIRTUAL")
+            for row in found
+        )
+        if not plain or any(column[6] for column in columns):
+            raise RegistryError(f"{table} is not a plain table", path=name, remedy=_ORIGIN)
+
+
+def triggers_missing(source: str) -> list[str]:
+    """Return which triggers that refuse updates and deletes a SQLite register lacks."""
+    with connected(source) as connection:
+        if connection.dialect.name != "sqlite":
+            return []
+        query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+        found = {str(name): str(sql) for name, sql in connection.exec_driver_sql(query)}
+        wanted = {name: text.format("").replace("  ", " ") for name, text in _TRIGGERS.items()}
+        return [name for name, text in wanted.items() if found.get(name) != text]
 
 
 def _as_bytes(value: Any) -> bytes:
@@ -228,11 +608,13 @@ def _as_bytes(value: Any) -> bytes:
     return str(value).encode()
 
 
-def _numbers(name: str, texts: list[bytes]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return a column of row or entry numbers."""
+def _numbers(name: str, column: pa.BinaryArray) -> NDArray[np.int64]:
+    """Return a column of row, entry or change numbers."""
     try:
-        return np.array([int(text) for text in texts], np.int64)
-    except (ValueError, OverflowError) as error:
+        texts: Any = column.cast(pa.string())
+        numbers: NDArray[np.int64] = pc.cast(texts, pa.int64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid as error:
         raise RegistryError(
             "a row or entry number is no number", path=name, remedy=_ORIGIN
         ) from error
+    return numbers

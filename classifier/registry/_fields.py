@@ -19,6 +19,9 @@ __all__ = [
     "ALWAYS_KNOWN",
     "ANY",
     "COLUMN_NAMES",
+    "DETAIL_NAMES",
+    "FILE_DETAILS",
+    "FLAGS",
     "FREE_TEXT",
     "OPEN_END",
     "ROW",
@@ -28,6 +31,7 @@ __all__ = [
     "Prefix",
     "check_row",
     "has_ports",
+    "parse_flags",
     "parse_port",
     "parse_prefix",
     "parse_proto",
@@ -35,6 +39,7 @@ __all__ = [
     "parse_status",
     "parse_time",
     "shown",
+    "time_text",
 ]
 
 #: Columns of a register, in the order in which they are written.
@@ -53,6 +58,16 @@ COLUMN_NAMES = (
 
 #: Columns that hold what applicants wrote.
 FREE_TEXT = ("registration_id", "organisation", "category")
+
+#: Columns that a register may have beside: what the window asks of an applicant.
+FILE_DETAILS = ("contact", "purpose", "flags", "documents")
+
+#: What a database keeps of a row beside `COLUMN_NAMES`. ``state`` is empty while the row is open,
+#: else why it was closed: ``revoked``, ``amended`` (others took its place) or ``lapsed``.
+DETAIL_NAMES = (*FILE_DETAILS, "state")
+
+#: Words of ``flags``, in the order in which they are written.
+FLAGS = ("dynamic", "cgnat", "shared_egress")
 
 #: ``side`` -> bits: 1 client, 2 server.
 SIDES = {"client": 1, "server": 2, "either": 3}
@@ -216,6 +231,16 @@ def parse_port(text: str) -> int:
     return int(text)
 
 
+def parse_flags(text: str) -> int:
+    """Return flags, written with spaces between, as bits in the order of `FLAGS`."""
+    bits = 0
+    for word in text.split():
+        if word not in FLAGS:
+            raise BadField(f"{shown(word)} is not a flag", f"write {', '.join(FLAGS)}, or nothing")
+        bits |= 1 << FLAGS.index(word)
+    return bits
+
+
 def parse_time(text: str) -> int:
     """Return a date or time as UTC nanoseconds since 1970; without a zone it is UTC.
 
@@ -232,6 +257,16 @@ def parse_time(text: str) -> int:
             f"{shown(text)} is not a date", "write ISO 8601 like 2021-03-01 or 2021-03-01T09:30Z"
         ) from None
     return min(max(ns, -OPEN_END), OPEN_END)
+
+
+def time_text(ns: int) -> str:
+    """Return a time as a register writes it: a date where it is midnight, UTC; empty for no end."""
+    if ns == OPEN_END:
+        return ""
+    time = _EPOCH + datetime.timedelta(microseconds=ns // 1000)
+    if time.time() == datetime.time():
+        return time.date().isoformat()
+    return time.replace(tzinfo=None).isoformat() + "Z"
 
 
 def check_row(port: int, proto: int, from_ns: int, to_ns: int, times: tuple[str, str]) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from classifier._jit import spend
 from classifier.errors import RegistryError
 from classifier.registry import _text_kernels
-from classifier.registry._fields import COLUMN_NAMES, FREE_TEXT, shown
+from classifier.registry._fields import COLUMN_NAMES, FILE_DETAILS, FREE_TEXT, shown
 from classifier.registry._parse import FIELD_LIMIT, PROBLEM_LIMIT, Raw, binary_column
 
 __all__ = ["read_csv", "read_json", "replacing", "write_csv", "write_json"]
@@ -29,6 +29,8 @@ _JSON_LIMIT = 64 << 20  # objects take more room than the text they are written 
 _HEADER_LIMIT = 64 << 10
 _ROWS_OF_WORK = 10  # rows that take as long in plain Python as a packet
 _COLUMNS_TEXT = ",".join(COLUMN_NAMES)
+_ALL_NAMES = (*COLUMN_NAMES, *FILE_DETAILS)
+_GUARDED_COLUMNS = (*FREE_TEXT, *FILE_DETAILS)
 
 # A spreadsheet runs text that begins so as a formula (OWASP, "CSV Injection"). It is written with
 # an apostrophe in front, which reading takes away again.
@@ -68,21 +70,26 @@ def read_csv(path: Path) -> Raw:
     first = 3 if data.startswith(b"\xef\xbb\xbf") else 0
     names, first, line = _header(data, first, path.name)
     content = np.frombuffer(data, np.uint8)
-    slots = [COLUMN_NAMES.index(name) if name in COLUMN_NAMES else -1 for name in names]
+    present = [name for name in _ALL_NAMES if name in names]
+    slots = [present.index(name) if name in present else -1 for name in names]
     slot_of = np.array(slots, np.int64)
     slot_of.flags.writeable = False
     fields = _split_unquoted(content, first, line, slot_of) or _split(content, first, line, slot_of)
     out, starts, stops, lines, n_bad, bad = fields
     spend(lines.size // _ROWS_OF_WORK)
-    columns = {name: _column(out, starts[:, k], stops[:, k]) for k, name in enumerate(COLUMN_NAMES)}
-    for name in FREE_TEXT:
-        columns[name] = _unguarded(columns[name])
+    columns = {name: _column(out, starts[:, k], stops[:, k]) for k, name in enumerate(present)}
+    for name in _GUARDED_COLUMNS:
+        if name in columns:
+            columns[name] = _unguarded(columns[name])
+    details = {name: columns.pop(name) for name in FILE_DETAILS if name in columns}
     kept = min(n_bad, PROBLEM_LIMIT)
     problems = [
         (int(at), _row_problem(int(kind), int(fields), len(names), path.name, int(at)))
         for at, kind, fields in zip(*(part[:kept] for part in bad), strict=True)
     ]
-    return Raw(path.name, columns, lines.astype(np.int64), problems, n_bad - kept)
+    return Raw(
+        path.name, columns, lines.astype(np.int64), problems, n_bad - kept, details=details
+    )
 
 
 class _Fields(NamedTuple):
@@ -103,7 +110,8 @@ def _split(
     capacity = int(np.count_nonzero(content == ord(","))) // (slot_of.size - 1) + 1
     spend(capacity // _ROWS_OF_WORK)
     out = np.empty(content.size, np.uint8)
-    starts, stops = (np.zeros((capacity, len(COLUMN_NAMES)), np.int32) for _ in range(2))
+    n_slots = int(slot_of.max()) + 1
+    starts, stops = (np.zeros((capacity, n_slots), np.int32) for _ in range(2))
     lines = np.zeros(capacity, np.int32)
     bad = [np.zeros(PROBLEM_LIMIT, np.int32) for _ in range(3)]
     n, n_bad = _text_kernels.split_rows(
@@ -215,7 +223,7 @@ def read_json(path: Path) -> Raw:
     """
     data = _read(path, _JSON_LIMIT)
     text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-    texts: dict[str, list[bytes]] = {name: [] for name in COLUMN_NAMES}
+    texts: dict[str, list[bytes]] = {name: [] for name in _ALL_NAMES}
     lines: list[int] = []
     problems: list[tuple[int, RegistryError]] = []
     uncounted = 0
@@ -223,15 +231,18 @@ def read_json(path: Path) -> Raw:
         fields, problem, remedy = _fields_of(item)
         if not problem:
             lines.append(line)
-            for name, field in zip(COLUMN_NAMES, fields, strict=True):
+            for name, field in zip(_ALL_NAMES, fields, strict=True):
                 texts[name].append(field)
         elif len(problems) < PROBLEM_LIMIT:
             error = RegistryError(problem, path=path.name, line=line, remedy=remedy)
             problems.append((line, error))
         else:
             uncounted += 1
-    columns = {name: binary_column(texts[name]) for name in COLUMN_NAMES}
-    return Raw(path.name, columns, np.array(lines, np.int64), problems, uncounted)
+    columns, details = (
+        {name: binary_column(texts[name]) for name in names} for names in (COLUMN_NAMES, FILE_DETAILS)
+    )
+    line_numbers = np.array(lines, np.int64)
+    return Raw(path.name, columns, line_numbers, problems, uncounted, details=details)
 
 
 def _items(text: str, path: str) -> Iterator[tuple[int, object]]:
@@ -282,9 +293,9 @@ def _fields_of(item: object) -> tuple[list[bytes], str, str]:
     if missing:
         return [], f"the object lacks {', '.join(missing)}", f"its keys are {_COLUMNS_TEXT}"
     fields: list[bytes] = []
-    for name in COLUMN_NAMES:
-        value = item[name]
-        if value is None and name == "valid_to":
+    for name in _ALL_NAMES:
+        value = item.get(name, "")
+        if value is None and (name == "valid_to" or name in FILE_DETAILS):
             value = ""
         if isinstance(value, int) and not isinstance(value, bool) and name in ("port", "proto"):
             value = str(value) if abs(value) < 10**9 else "?"
@@ -313,11 +324,11 @@ def write_csv(text: pa.Table, path: Path) -> None:
     """Write rows as a CSV register, so that no spreadsheet runs a holder's text."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMN_NAMES)
+        names = text.column_names
+        writer.writerow(names)
         for batch in text.to_batches(max_chunksize=50_000):
-            columns: list[list[Any]] = [batch.column(name).to_pylist() for name in COLUMN_NAMES]
-            for name in FREE_TEXT:
-                k = COLUMN_NAMES.index(name)
+            columns: list[list[Any]] = [batch.column(name).to_pylist() for name in names]
+            for k in (k for k, name in enumerate(names) if name in _GUARDED_COLUMNS):
                 columns[k] = [f"'{t}" if _FORMULA.match(t) else t for t in columns[k]]
             writer.writerows(zip(*columns, strict=True))
 

@@ -7,8 +7,8 @@ that row alone, field by field, by the same functions.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +18,13 @@ from classifier.errors import RegistryError
 from classifier.registry._fields import (
     ALWAYS_KNOWN,
     COLUMN_NAMES,
+    DETAIL_NAMES,
     OPEN_END,
     ROW,
     BadField,
     check_row,
     has_ports,
+    parse_flags,
     parse_port,
     parse_prefix,
     parse_proto,
@@ -71,6 +73,8 @@ class Raw:
         When each row was recorded.
     entry : ndarray of int64, shape (n_rows,), optional
         Which rows are versions of the same one.
+    details : dict of str to pyarrow.BinaryArray
+        Those of ``DETAIL_NAMES`` that the source has.
     """
 
     path: str
@@ -80,6 +84,7 @@ class Raw:
     uncounted: int = 0
     recorded: pa.BinaryArray | None = None
     entry: NDArray[np.int64] | None = None
+    details: dict[str, pa.BinaryArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +98,52 @@ class Registrations:
         The columns ``COLUMN_NAMES`` as strings.
     problems : tuple of RegistryError
         Rows that were left out.
+    details : pyarrow.Table
+        The columns ``DETAIL_NAMES`` as strings; those that the source lacks are empty.
+    lines : ndarray of int64, shape (n_rows,)
+        Where each row stood in its source.
     """
 
     rows: NDArray[np.void]
     text: pa.Table
     problems: tuple[RegistryError, ...] = ()
+    details: pa.Table = None
+    lines: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        """Fill what a maker of rows alone leaves out."""
+        n = self.rows.size
+        if self.details is None:
+            blank = _blank(n).cast(pa.string())
+            names = list(DETAIL_NAMES)
+            object.__setattr__(self, "details", pa.table([blank for _ in names], names=names))
+        if self.lines.size != n:
+            object.__setattr__(self, "lines", np.arange(1, n + 1))
 
     def take(self, index: NDArray[np.int64]) -> "Registrations":
         """Return some of the rows."""
         if np.array_equal(index, np.arange(self.rows.size)):
-            return Registrations(self.rows, self.text)
-        return Registrations(self.rows[index], self.text.take(index).combine_chunks())
+            return Registrations(self.rows, self.text, (), self.details, self.lines)
+        return Registrations(
+            self.rows[index],
+            self.text.take(index).combine_chunks(),
+            (),
+            self.details.take(index).combine_chunks(),
+            self.lines[index],
+        )
 
 
 def binary_column(texts: list[bytes]) -> pa.BinaryArray:
     """Return texts as a column whose offsets begin at 0."""
     return pa.array(texts, pa.binary())
+
+
+def _blank(n: int) -> pa.BinaryArray:
+    """Return a column of empty texts."""
+    column: Any = pa.Array.from_buffers(
+        pa.binary(), n, [None, pa.py_buffer(bytes(4 * (n + 1))), pa.py_buffer(b"")]
+    )
+    return cast("pa.BinaryArray", column)
 
 
 def _bytes_of(column: pa.BinaryArray) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -134,8 +169,10 @@ def parse(raw: Raw, *, skip_bad_rows: bool) -> Registrations:
     n = raw.lines.size
     rows = np.zeros(n, ROW)
     bad = np.zeros(n, bool)
-    for name in COLUMN_NAMES:
-        _check_bytes(raw.columns[name], bad)
+    for column in (*raw.columns.values(), *raw.details.values()):
+        _check_bytes(column, bad)
+    if "flags" in raw.details:
+        _distinct(raw.details["flags"], parse_flags, bad)
     _prefixes(raw.columns["prefix"], rows, bad)
     for name, parser in _PARSERS.items():
         rows[_TARGETS.get(name, name)] = _distinct(raw.columns[name], parser, bad)
@@ -148,12 +185,17 @@ def parse(raw: Raw, *, skip_bad_rows: bool) -> Registrations:
     bad |= (rows["port"] > 0) & ~has_ports(rows["proto"])
     problems = _collect(raw, np.flatnonzero(bad), skip_bad_rows)
     columns: list[Any] = [raw.columns[name] for name in COLUMN_NAMES]
+    blank = _blank(n)
+    columns += [raw.details.get(name, blank) for name in DETAIL_NAMES]
+    lines = raw.lines
     if bad.any():
         good = np.flatnonzero(~bad)
-        rows = rows[good]
+        rows, lines = rows[good], lines[good]
         columns = [column.take(good) for column in columns]
-    text = pa.table([column.cast(pa.string()) for column in columns], names=list(COLUMN_NAMES))
-    return Registrations(rows, text, problems)
+    names = [*COLUMN_NAMES, *DETAIL_NAMES]
+    both = pa.table([column.cast(pa.string()) for column in columns], names=names)
+    text, details = both.select(list(COLUMN_NAMES)), both.select(list(DETAIL_NAMES))
+    return Registrations(rows, text, problems, details, lines)
 
 
 def _collect(raw: Raw, bad: NDArray[np.int64], skip: bool) -> tuple[RegistryError, ...]:
@@ -247,12 +289,12 @@ def _explain(raw: Raw, row: int) -> RegistryError:
 def _judge(raw: Raw, row: int) -> None:
     """Raise `BadField` for what is wrong with a row."""
     texts: dict[str, str] = {}
-    for name in COLUMN_NAMES:
-        field: bytes = raw.columns[name][row].as_py()
-        if len(field) > FIELD_LIMIT:
-            raise BadField(f"{name} has {len(field):,} bytes", f"fields end at {FIELD_LIMIT:,}")
+    for name, column in (raw.columns | raw.details).items():
+        content: bytes = column[row].as_py()
+        if len(content) > FIELD_LIMIT:
+            raise BadField(f"{name} has {len(content):,} bytes", f"fields end at {FIELD_LIMIT:,}")
         try:
-            texts[name] = field.decode()
+            texts[name] = content.decode()
         except UnicodeDecodeError:
             raise BadField(f"{name} is not UTF-8", "save the file as UTF-8") from None
         controls = [c for c in texts[name] if ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0]
@@ -260,6 +302,7 @@ def _judge(raw: Raw, row: int) -> None:
             raise BadField(f"{name} holds the control character {controls[0]!r}", "remove it")
     if not texts["registration_id"]:
         raise BadField("registration_id is empty", "give each registration a name")
+    parse_flags(texts.get("flags", ""))
     parse_prefix(texts["prefix"])
     values = {name: _named(name, parser, texts[name]) for name, parser in _PARSERS.items()}
     if raw.recorded is not None:

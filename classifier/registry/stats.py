@@ -1,16 +1,23 @@
-"""Counts over a register: what it holds, how much address space it covers, what is valid when."""
+"""Counts over a register: what it holds, what address space it covers, what is valid when."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from classifier.errors import RegistryError
 from classifier.registry._fields import ACTIVE, OPEN_END, SIDES, STATUSES
 from classifier.registry._index import last_address
 
-__all__ = ["RegistryStats", "registry_stats"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["RegistryStats", "registry_stats", "timeline"]
+
+_PERIODS = {"month": "M", "quarter": "M", "year": "Y"}
+_MOST_PERIODS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +129,100 @@ def _covered(rows: NDArray[np.void], shift: int) -> int:
             total += last - max(first, reached + 1) + 1
             reached = last
     return total
+
+
+def timeline(
+    rows: NDArray[np.void],
+    text: pa.Table,
+    every: str = "month",
+    *,
+    start: str | int | None = None,
+    stop: str | int | None = None,
+) -> "pd.DataFrame":
+    """Count rows by category over time; `Registry.timeline` calls this.
+
+    Parameters
+    ----------
+    rows : ndarray of ROW, shape (n_rows,)
+    text : pyarrow.Table
+        The same rows as text.
+    every : {"month", "quarter", "year"}
+    start, stop : str or int, optional
+        Default: from the first beginning to the last beginning or end there is.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``time`` (the first moment of a period), ``category``, ``valid`` (active rows valid then),
+        ``began`` and ``ended`` (active rows, in the period that begins then). Categories by name, then
+        all of them as ``*``.
+
+    Raises
+    ------
+    RegistryError
+        If an argument is not one of those.
+    """
+    import pandas as pd
+
+    from classifier.registry.store import time_ns
+
+    if every not in _PERIODS:
+        raise RegistryError(
+            f"{every!r} is no period", path="every", remedy="give month, quarter or year"
+        )
+    active = np.flatnonzero(rows["status"] == ACTIVE)
+    begins, ends = rows["from_ns"][active], rows["to_ns"][active]
+    closed = ends[ends < OPEN_END]
+    moments = np.concatenate([begins, closed])
+    first = time_ns(start, "start") if start is not None else int(moments.min(initial=OPEN_END))
+    last = time_ns(stop, "stop") if stop is not None else int(moments.max(initial=-OPEN_END))
+    encoded: Any = text.column("category").combine_chunks().dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    codes = encoded.indices.to_numpy()[active]
+    times = _period_starts(first, last, every)
+    parts = []
+    for name, mask in [
+        *((names[k], codes == k) for k in sorted(range(len(names)), key=names.__getitem__)),
+        ("*", np.ones(active.size, bool)),
+    ]:
+        began, ended = np.sort(begins[mask]), np.sort(ends[mask])
+        by, over = (np.searchsorted(moments, times, "right") for moments in (began, ended))
+        next_by, next_over = (
+            np.searchsorted(moments, times, "left")[1:] for moments in (began, ended)
+        )
+        at_by, at_over = (
+            np.searchsorted(moments, times, "left")[:-1] for moments in (began, ended)
+        )
+        parts.append(
+            pd.DataFrame(
+                {
+                    "time": pd.to_datetime(times[:-1], utc=True),
+                    "category": name,
+                    "valid": (by - over)[:-1],
+                    "began": next_by - at_by,
+                    "ended": next_over - at_over,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _period_starts(first: int, last: int, every: str) -> NDArray[np.int64]:
+    """Return the first moments of periods, and of the one after them."""
+    if first > last:
+        return np.zeros(1, np.int64)
+    step = 3 if every == "quarter" else 1
+    unit = _PERIODS[every]
+    begin = np.datetime64(first, "ns").astype(f"M8[{unit}]")
+    if step == 3:
+        begin -= int(begin.astype(np.int64)) % 3
+    end = np.datetime64(last, "ns").astype(f"M8[{unit}]") + step
+    starts = np.arange(begin, end + step, step, dtype=f"M8[{unit}]")
+    if starts.size > _MOST_PERIODS:
+        raise RegistryError(
+            f"{starts.size:,} periods are more than {_MOST_PERIODS:,}",
+            path="every",
+            remedy="give a start and a stop, or a longer period",
+        )
+    result: NDArray[np.int64] = starts.astype("M8[ns]").astype(np.int64)
+    return result

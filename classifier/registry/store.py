@@ -1,12 +1,10 @@
-"""The register: opened from a file or a database, checked, saved, merged and compiled."""
+"""The register: opened from a file or a database, as of any time, checked, saved and compiled."""
 
 import html
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,38 +12,47 @@ from numpy.typing import NDArray
 
 from classifier.errors import RegistryError
 from classifier.registry import _database, _files
-from classifier.registry._fields import ALWAYS_KNOWN, COLUMN_NAMES, BadField, parse_time, shown
+from classifier.registry._database import Stored
+from classifier.registry._fields import (
+    ACTIVE,
+    ALWAYS_KNOWN,
+    COLUMN_NAMES,
+    FILE_DETAILS,
+    BadField,
+    parse_time,
+    shown,
+)
 from classifier.registry._parse import Raw, Registrations, parse
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from classifier.registry.checks import Finding
     from classifier.registry.stats import RegistryStats
     from classifier.registry.table import Table
 
-__all__ = ["Imported", "Registry", "import_rows", "time_ns"]
+__all__ = ["Registry", "known_rows", "recorded_text", "time_ns"]
 
 _READERS: dict[str, Callable[[Path], Raw]] = {".csv": _files.read_csv, ".json": _files.read_json}
 _SUFFIXES = "use a .csv, .json or .db file or an SQLAlchemy URL"
-# Rows with the same of these are versions of one entry. What is left can change.
-_KEY = ("hi", "lo", "from_ns", "port", "proto", "version", "length", "side")
 _PREVIEW_ROWS = 10
 
 
-def _read(source: str) -> Raw:
+def _read(source: str) -> Stored:
     """Read a source by its suffix."""
-    if _database.is_url(source):
-        return _database.read_database(source)
     suffix = Path(source).suffix.lower()
-    if suffix == ".db":
+    if _database.is_url(source) or suffix == ".db":
         return _database.read_database(source)
     if suffix not in _READERS:
         raise RegistryError("is no register", path=Path(source).name, remedy=_SUFFIXES)
-    return _READERS[suffix](Path(source))
+    return Stored(_READERS[suffix](Path(source)))
 
 
 class Registry:
     """Registrations of VPN addresses, as a file or a database holds them.
 
-    Made by `Registry.open`; does not change. `compile` makes the table that looks addresses up.
+    Made by `Registry.open`; does not change. `compile` makes the table that looks addresses up,
+    `as_of` the register as it was.
 
     Attributes
     ----------
@@ -55,11 +62,18 @@ class Registry:
         Rows that were left out (with ``skip_bad_rows``).
     """
 
-    def __init__(self, name: str, registrations: Registrations) -> None:
+    def __init__(
+        self, name: str, registrations: Registrations, stored: Stored | None = None
+    ) -> None:
         self.name = name
         self.problems = registrations.problems
         self._all = registrations
-        self._current = registrations.take(_known(registrations.rows, None))
+        self._current = registrations.take(known_rows(registrations.rows, None))
+        self._changes = None if stored is None else stored.changes
+        self._change: NDArray[np.int64] | None = None
+        if stored is not None and stored.change is not None:
+            places = np.searchsorted(stored.raw.lines, registrations.lines)
+            self._change = stored.change[places]
 
     @classmethod
     def open(
@@ -83,13 +97,32 @@ class Registry:
         RegistryError
             If the register, or one of its rows, cannot be used.
         """
-        source = os.fspath(path_or_url)
-        return cls(_database.name_of(source), parse(_read(source), skip_bad_rows=skip_bad_rows))
+        try:
+            source = os.fspath(path_or_url)
+            if isinstance(source, bytes):
+                raise TypeError("bytes")
+        except TypeError:
+            raise RegistryError(
+                f"{type(path_or_url).__name__} is no register", path="registry", remedy=_SUFFIXES
+            ) from None
+        name = _database.name_of(source)
+        stored = _read(source)
+        return cls(name, parse(stored.raw, skip_bad_rows=skip_bad_rows), stored)
 
     @property
     def rows(self) -> pa.Table:
         """The registrations as they stand now, a column of strings per field."""
         return self._current.text
+
+    @property
+    def details(self) -> pa.Table:
+        """What else is known of ``rows``: contact, purpose, flags, documents, and why closed."""
+        return self._current.details
+
+    @property
+    def state(self) -> Registrations:
+        """The registrations as they stand now, for other parts of this room."""
+        return self._current
 
     def __len__(self) -> int:
         """Return how many registrations there are now."""
@@ -117,8 +150,78 @@ class Registry:
 
         return Table.build(self._state(known_at), source=self.name)
 
+    def as_of(
+        self, valid_at: str | int | None = None, known_at: str | int | None = None
+    ) -> "Registry":
+        """Return the register as it was: rebuilt from its history.
+
+        Parameters
+        ----------
+        valid_at : str or int, optional
+            Keep the rows that are active and valid then: ISO 8601, or UTC nanoseconds since 1970.
+        known_at : str or int, optional
+            Use what was recorded by then. What is known now about then, and what was known then about
+            now, are two questions: the two times are independent.
+
+        Returns
+        -------
+        Registry
+
+        Raises
+        ------
+        RegistryError
+            If one of them is no time.
+        """
+        kept = self._all
+        index = np.arange(kept.rows.size)
+        if known_at is not None:
+            index = np.flatnonzero(kept.rows["recorded_ns"] <= time_ns(known_at, "known_at"))
+        if valid_at is not None:
+            at = time_ns(valid_at, "valid_at")
+            index = index[known_rows(kept.rows[index], None)]
+            rows = kept.rows[index]
+            valid = (rows["status"] == ACTIVE) & (rows["from_ns"] <= at) & (at < rows["to_ns"])
+            index = index[valid]
+        past = Registry(self.name, kept.take(index))
+        past._changes = self._changes
+        past._change = None if self._change is None else self._change[index]
+        return past
+
+    def history(self, registration_id: str | None = None) -> "pd.DataFrame":
+        """Return the changes that made the register, the oldest first.
+
+        Parameters
+        ----------
+        registration_id : str, optional
+            Only those that touch this registration, each with what it changed.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``change``, ``recorded_at``, ``effective``, ``action``, ``registration_id``, ``by``,
+            ``reason``, ``rows``, ``what``.
+
+        Raises
+        ------
+        RegistryError
+            If there is no such registration.
+        """
+        from classifier.registry.history import history
+
+        return history(self._all, self._change, self._changes, registration_id, self.name)
+
+    def check(self) -> "list[Finding]":
+        """Look for duplicates, overlaps, bogons and wide prefixes; see `checks.check_rows`."""
+        from classifier.registry.checks import check_rows
+
+        return check_rows(self._current, self.name)
+
     def save(
-        self, path_or_url: str | os.PathLike[str], *, known_at: str | int | None = None
+        self,
+        path_or_url: str | os.PathLike[str],
+        *,
+        known_at: str | int | None = None,
+        details: bool = False,
     ) -> None:
         """Write the register as ``.csv``, ``.json`` or ``.db``, by suffix.
 
@@ -130,6 +233,8 @@ class Registry:
         path_or_url : str or path
         known_at : str or int, optional
             ISO 8601, or UTC nanoseconds since 1970.
+        details : bool
+            Write contact, purpose, flags and documents to CSV and JSON too; a ``.db`` has them.
 
         Raises
         ------
@@ -139,9 +244,9 @@ class Registry:
         path = Path(path_or_url)
         suffix = "" if _database.is_url(os.fspath(path_or_url)) else path.suffix.lower()
         if suffix == ".csv":
-            _files.write_csv(self._state(known_at).text, path)
+            _files.write_csv(self._written(known_at, details), path)
         elif suffix == ".json":
-            _files.write_json(self._state(known_at).text, path)
+            _files.write_json(self._written(known_at, details), path)
         elif suffix == ".db":
             self._save_versions(path, known_at)
         else:
@@ -156,22 +261,42 @@ class Registry:
 
         return registry_stats(self._current.rows, self.rows, at=at)
 
+    def timeline(
+        self,
+        every: str = "month",
+        *,
+        start: str | int | None = None,
+        stop: str | int | None = None,
+    ) -> "pd.DataFrame":
+        """Count registrations by category over time; see `classifier.registry.stats.timeline`."""
+        from classifier.registry.stats import timeline
+
+        return timeline(self._current.rows, self.rows, every, start=start, stop=stop)
+
     def _state(self, known_at: str | int | None) -> Registrations:
         if known_at is None:
             return self._current
-        return self._all.take(_known(self._all.rows, time_ns(known_at, "known_at")))
+        return self._all.take(known_rows(self._all.rows, time_ns(known_at, "known_at")))
+
+    def _written(self, known_at: str | int | None, details: bool) -> pa.Table:
+        state = self._state(known_at)
+        if not details:
+            return state.text
+        columns = [*state.text.columns, *state.details.select(list(FILE_DETAILS)).columns]
+        return pa.Table.from_arrays(columns, names=[*COLUMN_NAMES, *FILE_DETAILS])
 
     def _save_versions(self, path: Path, known_at: str | int | None) -> None:
-        kept = self._all
-        if known_at is not None:
-            limit = time_ns(known_at, "known_at")
-            kept = kept.take(np.flatnonzero(kept.rows["recorded_ns"] <= limit))
-        recorded = [_time_text(int(ns)) for ns in kept.rows["recorded_ns"]]
-        with (
-            _files.replacing(path) as temporary,
-            _database.open_for_writing(str(temporary)) as connection,
-        ):
-            _database.append(connection, kept.rows["entry"].tolist(), _texts(kept), recorded)
+        limit = np.iinfo(np.int64).max if known_at is None else time_ns(known_at, "known_at")
+        index = np.flatnonzero(self._all.rows["recorded_ns"] <= limit)
+        kept = self._all.take(index)
+        with _files.replacing(path) as temporary:
+            if self._changes is not None and self._change is not None:
+                times = self._changes.column("recorded_at").to_pylist()
+                n_changes = sum(time_ns(time, "recorded_at") <= limit for time in times)
+                changes, change = self._changes.slice(0, n_changes), self._change[index]
+                _database.copy(str(temporary), kept, change, changes)
+            else:
+                _database.copy_rows(str(temporary), kept, self.name)
 
     def __repr__(self) -> str:
         """Return name, size and what was left out."""
@@ -202,13 +327,14 @@ def time_ns(time: str | int, what: str) -> int:
         raise RegistryError(error.problem, path=what, remedy=error.remedy) from None
 
 
-def _time_text(ns: int) -> str:
+def recorded_text(ns: int) -> str:
+    """Return a time of recording as it is stored."""
     if ns == ALWAYS_KNOWN:
-        return "0001-01-01"
+        return _database.FIRST_TIME
     return f"{np.datetime64(ns // 1000, 'us')}+00:00"
 
 
-def _known(rows: NDArray[np.void], known_at: int | None) -> NDArray[np.int64]:
+def known_rows(rows: NDArray[np.void], known_at: int | None) -> NDArray[np.int64]:
     """Return the last version of each entry recorded by then, in order of the first versions."""
     index = np.arange(rows.size)
     if known_at is not None:
@@ -220,126 +346,3 @@ def _known(rows: NDArray[np.void], known_at: int | None) -> NDArray[np.int64]:
     order = np.argsort(first[np.isin(np.unique(rows["entry"]), entries)], kind="stable")
     result: NDArray[np.int64] = index[index.size - 1 - last[order]]
     return result
-
-
-def _texts(registrations: Registrations) -> list[tuple[str, ...]]:
-    columns = [registrations.text.column(name).to_pylist() for name in COLUMN_NAMES]
-    return list(zip(*columns, strict=True))
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What an import did: rows that were new, changed, and already there; and those left out."""
-
-    added: int
-    changed: int
-    unchanged: int
-    problems: tuple[RegistryError, ...]
-
-
-def import_rows(
-    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    into: str | os.PathLike[str],
-    *,
-    skip_bad_rows: bool = False,
-    recorded_at: str | None = None,
-) -> Imported:
-    """Merge registers into a database, in one transaction; a second time changes nothing.
-
-    Rows are the same entry where registration_id, prefix, side, proto, port and valid_from are; if
-    another field differs, a new version of the entry is recorded. Entries that a source lacks stay.
-
-    Parameters
-    ----------
-    sources : str or path, or iterable of them
-        What `Registry.open` opens.
-    into : str or path
-        A ``.db`` file, made where there is none, or an SQLAlchemy URL.
-    skip_bad_rows : bool
-        Leave bad rows out instead of stopping before anything is written.
-    recorded_at : str, optional
-        ISO 8601 time of recording; default: the clock.
-
-    Returns
-    -------
-    Imported
-
-    Raises
-    ------
-    RegistryError
-        If a source or the database cannot be used.
-    """
-    if isinstance(sources, str | os.PathLike):
-        sources = [sources]
-    target = os.fspath(into)
-    if not _database.is_url(target) and Path(target).suffix.lower() != ".db":
-        remedy = "import into a .db file or an SQLAlchemy URL"
-        raise RegistryError("is no database", path=Path(target).name, remedy=remedy)
-    time = (
-        _database.now() if recorded_at is None else _time_text(time_ns(recorded_at, "recorded_at"))
-    )
-    opened = [Registry.open(source, skip_bad_rows=skip_bad_rows) for source in sources]
-    counts: Counter[str] = Counter()
-    with _database.open_for_writing(target) as connection:
-        stored = parse(_database.read_database(target, connection), skip_bad_rows=False)
-        known, next_entry = _entries(stored)
-        for registry in opened:
-            next_entry = _merge(connection, registry, known, next_entry, time, counts)
-    problems = tuple(problem for registry in opened for problem in registry.problems)
-    return Imported(counts["added"], counts["changed"], counts["unchanged"], problems)
-
-
-_Known = dict[tuple[Any, ...], tuple[int, tuple[Any, ...]]]
-
-
-def _keyed(rows: Registrations) -> Iterable[tuple[tuple[Any, ...], tuple[Any, ...]]]:
-    """Yield each row's key, with a number where a key comes twice, and what else it says."""
-    seen: Counter[tuple[Any, ...]] = Counter()
-    numbers = [rows.rows[name].tolist() for name in _KEY]
-    ids, holders, categories = (
-        rows.text.column(name).to_pylist()
-        for name in ("registration_id", "organisation", "category")
-    )
-    rest = zip(
-        holders, categories, rows.rows["to_ns"].tolist(), rows.rows["status"].tolist(), strict=True
-    )
-    for key, said in zip(zip(ids, *numbers, strict=True), rest, strict=True):
-        yield (*key, seen[key]), said
-        seen[key] += 1
-
-
-def _entries(stored: Registrations) -> tuple[_Known, int]:
-    """Return the entries of a database by key, and the next free number."""
-    current = stored.take(_known(stored.rows, None))
-    entries = current.rows["entry"].tolist()
-    known = {
-        key: (entry, said) for (key, said), entry in zip(_keyed(current), entries, strict=True)
-    }
-    return known, int(stored.rows["entry"].max(initial=0)) + 1
-
-
-def _merge(
-    connection: Any,
-    registry: Registry,
-    known: _Known,
-    next_entry: int,
-    time: str,
-    counts: "Counter[str]",
-) -> int:
-    """Record what a register has that the database has not; return the next free entry number."""
-    state = registry._current
-    index: list[int] = []
-    entries: list[int] = []
-    for row, (key, said) in enumerate(_keyed(state)):
-        entry, before = known.get(key, (next_entry, None))
-        if before == said:
-            counts["unchanged"] += 1
-            continue
-        counts["added" if before is None else "changed"] += 1
-        next_entry += before is None
-        known[key] = entry, said
-        index.append(row)
-        entries.append(entry)
-    changed = state.take(np.array(index, np.int64))
-    _database.append(connection, entries, _texts(changed), [time] * len(entries))
-    return next_entry
