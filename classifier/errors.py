@@ -7,6 +7,7 @@
     │   ├── CaptureFormatError      not a capture, or a kind that cannot be read
     │   └── CaptureTruncatedError   ends in the middle of a record (a warning while reading)
     ├── RegistryError               a register, or one of its rows, cannot be used
+    │   └── QueryError              a look-up asks for what is no address, time, side ... (a ValueError)
     ├── PolicyError                 a policy cannot be used
     ├── ModelError                  a model cannot be used
     │   └── ModelMismatchError      a model made for other features or another version
@@ -25,6 +26,7 @@ __all__ = [
     "ModelError",
     "ModelMismatchError",
     "PolicyError",
+    "QueryError",
     "RegistryError",
     "ResourceError",
 ]
@@ -96,6 +98,10 @@ class CaptureTruncatedError(CaptureError):
 
 class RegistryError(ClassifierError):
     """A register, or one of its rows, cannot be used."""
+
+
+class QueryError(RegistryError, ValueError):
+    """A look-up in a register asks for what is no address, time, side, protocol or port."""
 
 
 class PolicyError(ClassifierError):

@@ -101,10 +101,16 @@ def make_options(
     import numpy as np
 
     from classifier.policy import Policy
-    from classifier.registry import Registry, inside
+    from classifier.registry import Registry, Table, inside
     from classifier.registry.store import time_ns
     from classifier.tables import FLOW
 
+    _must_be("registry", registry, (str, Path, Registry, Table), "a register or its path")
+    _must_be("policy", policy, (str, Path, Policy), "a policy, its name or its path")
+    _must_be("detectors", detectors, (Iterable,), "names of detectors, or detectors")
+    _must_be("local", local, (Iterable,), "prefixes")
+    for name in ("threshold", "idle_timeout_s", "active_timeout_s"):
+        _must_be(name, settings.get(name), (int, float), "a number")
     if model is not None and model not in _BUILTIN_MODELS:
         raise ModelError(
             f"{model!r} is no model that can be loaded",
@@ -138,6 +144,13 @@ def make_options(
         at_ns=time_ns(at, "at") if at is not None else None,
         **settings,
     )
+
+
+def _must_be(what: str, value: object, kinds: tuple[type, ...], wanted: str) -> None:
+    """Refuse an argument of another type before anything is read; None is always taken."""
+    if value is not None and not isinstance(value, kinds):
+        problem = f"{what} is of type {type(value).__name__}"
+        raise ClassifierError(problem, path="classify", remedy=f"give {wanted}")
 
 
 def expand_captures(captures: "Source | Sequence[Source]") -> list[Source]:

@@ -5,7 +5,7 @@ import ipaddress
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace as replaced
@@ -230,7 +230,34 @@ class Run:
         if frames and self._readable():
             packets = self._packet_rows(row, set(frames), with_payload=True)
         policy = self._options.policy if self._options else None
-        return Explanation(row, packets, policy)
+        return Explanation(row, packets, policy, self._registrations_around(row))
+
+    def _registrations_around(self, row: Mapping[str, Any]) -> list[str]:
+        """Return what the register says about a flow's endpoints beside what matched."""
+        table = self._options.registry if self._options else None
+        if table is None or self._options is None:
+            return []
+        from classifier.registry import client_is_orig, covering
+        from classifier.report.register_text import covering_lines
+
+        index = self.table.column("flow_id").index(row["flow_id"]).as_py()
+        flows = endpoints(self.table.slice(index, 1).combine_chunks().to_batches()[0])
+        client = "orig" if client_is_orig(flows, self._options.local)[0] else "resp"
+        server = "resp" if client == "orig" else "orig"
+        at = self._options.at_ns if self._options.at_ns is not None else row["first_ns"]
+        lines = []
+        for side, end in (("server", server), ("client", client)):
+            around = covering(
+                table,
+                row[f"{end}_ip"],
+                at=at,
+                side=side,
+                proto=row["proto"],
+                port=row[f"{server}_port"],
+                most=4,
+            )
+            lines += [f"{side} {row[f'{end}_ip']}: {line}" for line in covering_lines(around)]
+        return lines
 
     def packets(self, flow_id: int) -> "pd.DataFrame":
         """Return a flow's packets; the captures are read again.

@@ -1,6 +1,7 @@
 """The register of permitted VPN addresses, and the prefix table compiled from it."""
 
 from classifier.registry.checks import Finding, check_rows
+from classifier.registry.churn import Churn, ChurnModel, plot_churn, simulate_churn
 from classifier.registry.importing import Imported, import_rows
 from classifier.registry.matching import (
     NEAR_MISSES,
@@ -8,10 +9,12 @@ from classifier.registry.matching import (
     FlowRegistrations,
     match_flows,
 )
+from classifier.registry.near import Covering, covering
 from classifier.registry.sides import client_is_orig, inside, orig_is_client
 from classifier.registry.stats import RegistryStats
 from classifier.registry.store import Registry
 from classifier.registry.table import Match, Table
+from classifier.registry.verify import Verified, verify
 from classifier.registry.window import Amendment, Change, RefusedError, Registration, Window
 
 __all__ = [
@@ -19,6 +22,9 @@ __all__ = [
     "SIDE_NAMES",
     "Amendment",
     "Change",
+    "Churn",
+    "ChurnModel",
+    "Covering",
     "Finding",
     "FlowRegistrations",
     "Imported",
@@ -28,11 +34,16 @@ __all__ = [
     "Registry",
     "RegistryStats",
     "Table",
+    "Verified",
     "Window",
     "check_rows",
     "client_is_orig",
+    "covering",
     "import_rows",
     "inside",
     "match_flows",
     "orig_is_client",
+    "plot_churn",
+    "simulate_churn",
+    "verify",
 ]

@@ -16,7 +16,7 @@ import contextlib
 import datetime
 import sqlite3
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -24,23 +24,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from classifier.errors import RegistryError
 from classifier.registry._chain import CHANGE_COLUMNS, Chain
 from classifier.registry._fields import ALWAYS_KNOWN, COLUMN_NAMES, DETAIL_NAMES, parse_time
-from classifier.registry._parse import FIELD_LIMIT, Raw, Registrations, binary_column
+from classifier.registry._parse import Registrations
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData
 
 __all__ = [
+    "BATCH",
     "CHANGES",
     "FIRST_TIME",
+    "ORIGIN",
     "TABLE",
     "Entry",
-    "Stored",
     "append",
     "connected",
     "copy",
@@ -50,12 +50,17 @@ __all__ = [
     "last_row",
     "name_of",
     "now",
-    "read_database",
     "triggers_missing",
     "write",
 ]
 
 T = TypeVar("T")
+
+#: Rows that are read or written at a time.
+BATCH = 50_000
+
+#: What to do about a database that is no register.
+ORIGIN = "write it with `registry import`"
 
 #: ``recorded_at`` of what is known at any time.
 FIRST_TIME = "0001-01-01"
@@ -65,10 +70,8 @@ CHANGES = "changes"
 _TEXT_COLUMNS = (*COLUMN_NAMES, *DETAIL_NAMES)
 # A million short rows; SQLite refuses values beyond, so no expression can fill the memory.
 _VALUE_LIMIT = 1 << 20
-_BATCH = 50_000
 _ATTEMPTS = 4
 _WAIT_S = 60.0
-_ORIGIN = "write it with `registry import`"
 _TRIGGERS = {
     f"{table}_{verb.lower()}": f"CREATE TRIGGER {{}} {table}_{verb.lower()} BEFORE {verb} ON "
     f"{table} BEGIN SELECT RAISE(ABORT, 'the history of a register is only added to'); END"
@@ -181,7 +184,7 @@ def connected(source: str, *, write: bool = False) -> Iterator["Connection"]:
     except (SQLAlchemyError, sqlite3.Error, ImportError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         kind = _ConflictError if isinstance(error, IntegrityError) else RegistryError
-        remedy = _ORIGIN
+        remedy = ORIGIN
         if "locked" in reason:
             remedy = "another program is writing to it; try again when it is done"
         raise kind(f"the database says: {reason}", path=name, remedy=remedy) from error
@@ -276,7 +279,9 @@ def last_row(connection: "Connection") -> int:
     import sqlalchemy
 
     table = _schema().tables[TABLE]
-    return int(connection.execute(sqlalchemy.select(sqlalchemy.func.max(table.c.row))).scalar() or 0)
+    return int(
+        connection.execute(sqlalchemy.select(sqlalchemy.func.max(table.c.row))).scalar() or 0
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,10 +347,10 @@ def append(
     tables = _schema().tables
     change = {"change": number + 1, **said, "digest": digest}
     connection.execute(tables[CHANGES].insert(), change)
-    for start in range(0, entries.size, _BATCH):
-        part = slice(start, start + _BATCH)
+    for start in range(0, entries.size, BATCH):
+        part = slice(start, start + BATCH)
         numbers = (rows[part].tolist(), entries[part].tolist())
-        lists = [column.to_pylist() for column in texts.slice(start, _BATCH).columns]
+        lists = [column.to_pylist() for column in texts.slice(start, BATCH).columns]
         _insert(connection, numbers, repeat(number + 1), repeat(recorded), lists)
     return number + 1, recorded
 
@@ -354,19 +359,25 @@ def copy(source: str, rows: Registrations, change: NDArray[np.int64], changes: p
     """Write versions and changes to a new database as they are, numbers and digests too."""
     texts = _texts_of(rows)
     times = dict(
-        zip(changes.column("change").to_pylist(), changes.column("recorded_at").to_pylist(), strict=True)
+        zip(
+            changes.column("change").to_pylist(),
+            changes.column("recorded_at").to_pylist(),
+            strict=True,
+        )
     )
 
     def work(connection: "Connection") -> None:
         said = changes.to_pylist()
         if said:
             connection.execute(_schema().tables[CHANGES].insert(), said)
-        for start in range(0, rows.rows.size, _BATCH):
-            part = slice(start, start + _BATCH)
+        for start in range(0, rows.rows.size, BATCH):
+            part = slice(start, start + BATCH)
             written = change[part].tolist()
-            lists = [column.to_pylist() for column in texts.slice(start, _BATCH).columns]
+            lists = [column.to_pylist() for column in texts.slice(start, BATCH).columns]
             numbers = (rows.lines[part].tolist(), rows.rows["entry"][part].tolist())
-            _insert(connection, numbers, written, [times.get(n, FIRST_TIME) for n in written], lists)
+            _insert(
+                connection, numbers, written, [times.get(n, FIRST_TIME) for n in written], lists
+            )
 
     write(source, work)
 
@@ -436,156 +447,6 @@ def _in_order(recorded_at: str | None, last: str, name: str) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A register as a database holds it.
-
-    Attributes
-    ----------
-    raw : Raw
-        All versions of all rows, the oldest first; ``lines`` are the row numbers.
-    change : ndarray of int64, shape (n_rows,), optional
-        The change that wrote each row; None in a table of one's own.
-    changes : pyarrow.Table, optional
-        The columns of ``changes`` in order of their numbers.
-    """
-
-    raw: Raw
-    change: NDArray[np.int64] | None = None
-    changes: pa.Table | None = None
-
-
-def read_database(
-    source: str, connection: "Connection | None" = None, *, registration_id: str | None = None
-) -> Stored:
-    """Read all versions of all rows, or those of one registration, the oldest first.
-
-    Raises
-    ------
-    RegistryError
-        If the database or its table cannot be used.
-    """
-    if connection is not None:
-        return _read(name_of(source), connection, registration_id)
-    with connected(source) as fresh:
-        return _read(name_of(source), fresh, registration_id)
-
-
-def _read(name: str, connection: "Connection", registration_id: str | None) -> Stored:
-    import sqlalchemy
-
-    if connection.dialect.name == "sqlite":
-        _refuse_computed(name, connection)
-    inspector = sqlalchemy.inspect(connection)
-    if not inspector.has_table(TABLE):
-        raise RegistryError(f"has no table {TABLE}", path=name, remedy=_ORIGIN)
-    present = {column["name"] for column in inspector.get_columns(TABLE)}
-    missing = [column for column in COLUMN_NAMES if column not in present]
-    if missing:
-        problem = f"the table {TABLE} lacks {', '.join(missing)}"
-        raise RegistryError(problem, path=name, remedy=_ORIGIN)
-    extra = [
-        column
-        for column in ("row", "entry", "change", "recorded_at", *DETAIL_NAMES)
-        if column in present
-    ]
-    names = [*COLUMN_NAMES, *extra]
-    order = "row" if "row" in present else None
-    columns = _columns(connection, TABLE, names, order, registration_id)
-    n = len(columns[COLUMN_NAMES[0]])
-    numbers = {
-        key: _numbers(name, columns[key]) for key in ("row", "entry", "change") if key in columns
-    }
-    lines = numbers.get("row", np.arange(1, n + 1))
-    raw = Raw(
-        name,
-        {key: columns[key] for key in COLUMN_NAMES},
-        lines,
-        [],
-        recorded=columns.get("recorded_at"),
-        entry=numbers.get("entry"),
-        details={key: columns[key] for key in DETAIL_NAMES if key in columns},
-    )
-    if "change" not in numbers or not inspector.has_table(CHANGES):
-        return Stored(raw)
-    return Stored(raw, numbers["change"], _read_changes(name, connection, inspector))
-
-
-def _read_changes(name: str, connection: "Connection", inspector: Any) -> pa.Table:
-    names = ["change", *CHANGE_COLUMNS, "digest"]
-    present = {column["name"] for column in inspector.get_columns(CHANGES)}
-    missing = [column for column in names if column not in present]
-    if missing:
-        problem = f"the table {CHANGES} lacks {', '.join(missing)}"
-        raise RegistryError(problem, path=name, remedy=_ORIGIN)
-    columns: dict[str, Any] = dict(_columns(connection, CHANGES, names, "change", None))
-    for key in ("change", "n_rows"):
-        columns[key] = pa.array(_numbers(name, columns[key]))
-    try:
-        texts = {
-            key: column if pa.types.is_integer(column.type) else column.cast(pa.string())
-            for key, column in columns.items()
-        }
-    except pa.ArrowInvalid as error:
-        problem = f"the table {CHANGES} holds what is not UTF-8"
-        raise RegistryError(problem, path=name, remedy=_ORIGIN) from error
-    return pa.table(texts)
-
-
-def _columns(
-    connection: "Connection",
-    table: str,
-    names: Sequence[str],
-    order: str | None,
-    registration_id: str | None,
-) -> dict[str, pa.BinaryArray]:
-    """Read columns as bytes, cut behind the longest field that may be."""
-    import sqlalchemy
-
-    home = sqlalchemy.table(table, *(sqlalchemy.column(column) for column in names))
-    fields: list[Any] = [home.c[column] for column in names]
-    if connection.dialect.name == "sqlite":  # cut before they are read, and no text made of them
-        blobs = [sqlalchemy.cast(field, sqlalchemy.LargeBinary) for field in fields]
-        fields = [sqlalchemy.func.substr(blob, 1, FIELD_LIMIT + 1) for blob in blobs]
-    query = sqlalchemy.select(*fields)
-    if registration_id is not None:
-        query = query.where(home.c["registration_id"] == registration_id)
-    if order is not None:
-        query = query.order_by(home.c[order])
-    parts: list[list[pa.BinaryArray]] = [[] for _ in names]
-    for batch in connection.execute(query).partitions(_BATCH):
-        for part, values in zip(parts, zip(*batch, strict=True), strict=True):
-            part.append(_binary(values))
-    return {
-        column: pa.concat_arrays(part) if part else binary_column([])
-        for column, part in zip(names, parts, strict=True)
-    }
-
-
-def _binary(values: tuple[Any, ...]) -> pa.BinaryArray:
-    try:
-        column = pa.array(values, pa.binary())
-        if not column.null_count:
-            return column
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        pass
-    return binary_column([_as_bytes(value) for value in values])
-
-
-def _refuse_computed(name: str, connection: "Connection") -> None:
-    """Refuse views, virtual tables and computed columns: they run what the file's author wrote."""
-    for table in (TABLE, CHANGES):
-        kind = f"SELECT type, sql FROM sqlite_master WHERE lower(name) = '{table}'"
-        found = connection.exec_driver_sql(kind).fetchall()
-        columns = connection.exec_driver_sql(f"PRAGMA table_xinfo({table})").fetchall()
-        plain = all(
-            row[0] == "table" and not str(row[1]).upper().startswith("CREATE VIRTUAL")
-            for row in found
-        )
-        if not plain or any(column[6] for column in columns):
-            raise RegistryError(f"{table} is not a plain table", path=name, remedy=_ORIGIN)
-
-
 def triggers_missing(source: str) -> list[str]:
     """Return which triggers that refuse updates and deletes a SQLite register lacks."""
     with connected(source) as connection:
@@ -595,26 +456,3 @@ def triggers_missing(source: str) -> list[str]:
         found = {str(name): str(sql) for name, sql in connection.exec_driver_sql(query)}
         wanted = {name: text.format("").replace("  ", " ") for name, text in _TRIGGERS.items()}
         return [name for name, text in wanted.items() if found.get(name) != text]
-
-
-def _as_bytes(value: Any) -> bytes:
-    """Return a database value as the text that a CSV would hold."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape")[: FIELD_LIMIT + 1]
-    if value is None:
-        return b""
-    if isinstance(value, bytes):
-        return value[: FIELD_LIMIT + 1]
-    return str(value).encode()
-
-
-def _numbers(name: str, column: pa.BinaryArray) -> NDArray[np.int64]:
-    """Return a column of row, entry or change numbers."""
-    try:
-        texts: Any = column.cast(pa.string())
-        numbers: NDArray[np.int64] = pc.cast(texts, pa.int64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid as error:
-        raise RegistryError(
-            "a row or entry number is no number", path=name, remedy=_ORIGIN
-        ) from error
-    return numbers

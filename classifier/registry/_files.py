@@ -20,7 +20,15 @@ from classifier.registry import _text_kernels
 from classifier.registry._fields import COLUMN_NAMES, FILE_DETAILS, FREE_TEXT, shown
 from classifier.registry._parse import FIELD_LIMIT, PROBLEM_LIMIT, Raw, binary_column
 
-__all__ = ["read_csv", "read_json", "replacing", "write_csv", "write_json"]
+__all__ = [
+    "csv_to",
+    "json_to",
+    "read_csv",
+    "read_json",
+    "replacing",
+    "write_csv",
+    "write_json",
+]
 
 # Above this a file is not read, so that its size bounds the memory it takes. A register of a
 # million rows has about 100 MB.
@@ -87,9 +95,7 @@ def read_csv(path: Path) -> Raw:
         (int(at), _row_problem(int(kind), int(fields), len(names), path.name, int(at)))
         for at, kind, fields in zip(*(part[:kept] for part in bad), strict=True)
     ]
-    return Raw(
-        path.name, columns, lines.astype(np.int64), problems, n_bad - kept, details=details
-    )
+    return Raw(path.name, columns, lines.astype(np.int64), problems, n_bad - kept, details=details)
 
 
 class _Fields(NamedTuple):
@@ -239,7 +245,8 @@ def read_json(path: Path) -> Raw:
         else:
             uncounted += 1
     columns, details = (
-        {name: binary_column(texts[name]) for name in names} for names in (COLUMN_NAMES, FILE_DETAILS)
+        {name: binary_column(texts[name]) for name in names}
+        for names in (COLUMN_NAMES, FILE_DETAILS)
     )
     line_numbers = np.array(lines, np.int64)
     return Raw(path.name, columns, line_numbers, problems, uncounted, details=details)
@@ -321,25 +328,31 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_csv(text: pa.Table, path: Path) -> None:
-    """Write rows as a CSV register, so that no spreadsheet runs a holder's text."""
+    """Write rows as a CSV register, all at once."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        names = text.column_names
-        writer.writerow(names)
-        for batch in text.to_batches(max_chunksize=50_000):
-            columns: list[list[Any]] = [batch.column(name).to_pylist() for name in names]
-            for k in (k for k, name in enumerate(names) if name in _GUARDED_COLUMNS):
-                columns[k] = [f"'{t}" if _FORMULA.match(t) else t for t in columns[k]]
-            writer.writerows(zip(*columns, strict=True))
+        csv_to(text, file)
+
+
+def csv_to(text: pa.Table, file: IO[str]) -> None:
+    """Write rows as a CSV register, so that no spreadsheet runs a holder's text."""
+    writer = csv.writer(file, lineterminator="\n")
+    names = text.column_names
+    writer.writerow(names)
+    for batch in text.to_batches(max_chunksize=50_000):
+        columns: list[list[Any]] = [batch.column(name).to_pylist() for name in names]
+        for k in (k for k, name in enumerate(names) if name in _GUARDED_COLUMNS):
+            columns[k] = [f"'{t}" if _FORMULA.match(t) else t for t in columns[k]]
+        writer.writerows(zip(*columns, strict=True))
 
 
 def write_json(text: pa.Table, path: Path) -> None:
-    """Write rows as a JSON register, one object per line."""
+    """Write rows as a JSON register, one object per line, all at once."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        _write_items(text, file)
+        json_to(text, file)
 
 
-def _write_items(text: pa.Table, file: IO[str]) -> None:
+def json_to(text: pa.Table, file: IO[str]) -> None:
+    """Write rows as a JSON register."""
     separator = "[\n"
     for batch in text.to_batches(max_chunksize=50_000):
         for row in batch.to_pylist():

@@ -24,6 +24,7 @@ from classifier.registry._fields import (
     DETAIL_NAMES,
     OPEN_END,
     BadField,
+    Prefix,
     parse_prefix,
     parse_time,
     time_text,
@@ -283,12 +284,10 @@ def _with(row: Row, amendment: Amendment) -> Row:
     )
 
 
-def _matching(
-    rows: Sequence[Row], held: Sequence[Row], prefixes: Iterable[str]
-) -> "set[tuple[int, int, int, int]]":
+def _matching(rows: Sequence[Row], held: Sequence[Row], prefixes: Iterable[str]) -> set[Prefix]:
     """Return the prefixes that texts name; each must be held."""
     present = {parse_prefix(row.prefix): row.prefix for row in held}
-    found: set[tuple[int, int, int, int]] = set()
+    found: set[Prefix] = set()
     for text in prefixes:
         prefix = _parsed(rows, text)
         if prefix not in present:
@@ -298,7 +297,7 @@ def _matching(
     return found
 
 
-def _parsed(rows: Sequence[Row], text: str) -> "tuple[int, int, int, int]":
+def _parsed(rows: Sequence[Row], text: str) -> Prefix:
     try:
         return parse_prefix(text)
     except BadField as error:

@@ -121,7 +121,12 @@ def check_rows(
 
 
 def _first(
-    registrations: Registrations, index: NDArray[np.int64], kind: str, problem: str, remedy: str, path: str
+    registrations: Registrations,
+    index: NDArray[np.int64],
+    kind: str,
+    problem: str,
+    remedy: str,
+    path: str,
 ) -> Finding:
     first = int(index[0])
     name = registrations.text.column("registration_id")[first].as_py()
@@ -141,7 +146,9 @@ def _bogons(registrations: Registrations, asked: NDArray[np.bool_], path: str) -
         else:
             shift = 64 - min(length, 64)
             inside = rows["hi"] >> np.uint64(shift) == np.uint64(hi >> shift)
-        index = np.flatnonzero(asked & (rows["version"] == version) & (rows["length"] >= length) & inside)
+        index = np.flatnonzero(
+            asked & (rows["version"] == version) & (rows["length"] >= length) & inside
+        )
         if index.size:
             problem = f"lies in {text}, {why}"
             remedy = "no packet on the Internet comes from there; ask for the public address"
@@ -174,7 +181,9 @@ def _around(
     owner = codes.indices.to_numpy()[live]
     columns = [rows[name][order].tolist() for name in ("version", "hi", "lo", "length")]
     columns += [end_hi[order].tolist(), end_lo[order].tolist(), owner[order].tolist()]
-    columns += [rows[name][order].tolist() for name in ("from_ns", "to_ns", "side", "proto", "port")]
+    columns += [
+        rows[name][order].tolist() for name in ("from_ns", "to_ns", "side", "proto", "port")
+    ]
     columns += [asked[live][order].tolist(), live[order].tolist()]
     stack: list[tuple[Any, ...]] = []
     found: dict[str, list[tuple[int, int]]] = {"duplicate": [], "overlap": []}

@@ -13,7 +13,7 @@ from classifier.registry._parse import Registrations
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["history"]
+__all__ = ["closing", "history"]
 
 _NAMES = ("change", "recorded_at", "effective", "action", "registration_id", "by", "reason", "rows")
 _TEXT_COLUMNS = (*COLUMN_NAMES, *DETAIL_NAMES)
@@ -85,9 +85,7 @@ def _said(rows: Registrations, change: NDArray[np.int64]) -> dict[int, tuple[int
     ).to_pylist()
     before: dict[int, dict[str, str]] = {}
     said: dict[int, list[str]] = {}
-    for row, entry, number in zip(
-        table, rows.rows["entry"].tolist(), change.tolist(), strict=True
-    ):
+    for row, entry, number in zip(table, rows.rows["entry"].tolist(), change.tolist(), strict=True):
         said.setdefault(number, []).append(_difference(before.get(entry), row))
         before[entry] = row
     return {number: (len(texts), "; ".join(texts)) for number, texts in said.items()}
@@ -105,3 +103,35 @@ def _difference(before: dict[str, str] | None, row: dict[str, str]) -> str:
         if before[key] != row[key]
     ]
     return f"{prefix} " + (", ".join(parts) or "as before")
+
+
+def closing(
+    rows: Registrations, change: NDArray[np.int64] | None, changes: pa.Table | None, entry: int
+) -> str:
+    """Return why the window has closed a row, empty where it has not.
+
+    Parameters
+    ----------
+    rows : Registrations
+        All versions of all rows.
+    change : ndarray of int64, shape (n_rows,), optional
+        The change that wrote each of them.
+    changes : pyarrow.Table, optional
+        The changes.
+    entry : int
+        Which row.
+    """
+    if change is None or changes is None:
+        return ""
+    versions = np.flatnonzero(rows.rows["entry"] == entry)
+    if not versions.size:
+        return ""
+    state = rows.details.column("state")[int(versions[-1])].as_py()
+    if not state:
+        return ""
+    numbers: NDArray[np.int64] = changes.column("change").to_numpy()
+    at = int(np.searchsorted(numbers, change[versions[-1]]))
+    if at == numbers.size:
+        return ""
+    said = {key: changes.column(key)[at].as_py() for key in ("effective", "actor", "reason")}
+    return f"{state} on {said['effective']} by {said['actor']}: {said['reason']}"

@@ -17,6 +17,7 @@ from classifier.registry import _database
 from classifier.registry._database import Entry
 from classifier.registry._fields import COLUMN_NAMES, DETAIL_NAMES, FILE_DETAILS
 from classifier.registry._parse import PROBLEM_LIMIT, Registrations, parse
+from classifier.registry._reading import read_database
 from classifier.registry.checks import Finding, check_rows
 from classifier.registry.store import Registry, known_rows, recorded_text, time_ns
 
@@ -124,7 +125,7 @@ def _stored(target: str) -> Registrations | None:
     """Return what a database holds, for a dry run; None where there is none yet."""
     if not _database.is_url(target) and not Path(target).is_file():
         return None
-    return parse(_database.read_database(target).raw, skip_bad_rows=False)
+    return parse(read_database(target).raw, skip_bad_rows=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +148,7 @@ class _Job:
     ) -> Imported:
         """Merge the sources one after the other; without a connection nothing is written."""
         if connection is not None:
-            stored = parse(
-                _database.read_database(self.target, connection).raw, skip_bad_rows=False
-            )
+            stored = parse(read_database(self.target, connection).raw, skip_bad_rows=False)
         state = None if stored is None else stored.take(known_rows(stored.rows, None))
         next_entry = 1
         if stored is not None and stored.rows.size:
@@ -227,7 +226,11 @@ class _Job:
         return refused
 
     def _append(
-        self, connection: "Connection", source: str, taken: Registrations, entries: NDArray[np.int64]
+        self,
+        connection: "Connection",
+        source: str,
+        taken: Registrations,
+        entries: NDArray[np.int64],
     ) -> None:
         columns = [*taken.text.columns, *taken.details.columns]
         texts = pa.Table.from_arrays(columns, names=[*COLUMN_NAMES, *DETAIL_NAMES])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.errors import QueryError
 from classifier.registry import _table_kernels as kernels
 from classifier.registry._index import find, frozen
 from classifier.registry.table import Table, per_query
@@ -70,13 +71,14 @@ def match_flows(
 
     Raises
     ------
-    ValueError
-        If an array has another shape.
+    QueryError
+        If an array has another shape (a RegistryError and a ValueError).
     """
     n = flows.size
     orig = np.asarray(client_is_orig, bool)
     if orig.shape != (n,):
-        raise ValueError(f"client_is_orig is {orig.shape}, not ({n},)")
+        problem = f"client_is_orig is {orig.shape}, not ({n},)"
+        raise QueryError(problem, path="match_flows", remedy="give one for each flow")
     at = per_query("at_ns", flows["first_ns"] if at_ns is None else at_ns, n, np.int64, 0)
     proto = frozen(flows["proto"], np.int32)
     port = frozen(np.where(orig, flows["resp_port"], flows["orig_port"]), np.int32)

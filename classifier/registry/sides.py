@@ -94,6 +94,8 @@ def _local_ranges(local: Sequence[str]) -> Ranges:
     prefixes: set[Prefix] = set()
     for text in local:
         try:
+            if not isinstance(text, str):
+                raise BadField(f"{text!r} is not a text", "write it like 10.0.0.0/8")
             prefixes.add(parse_prefix(text))
         except BadField as error:
             raise RegistryError(error.problem, path="local", remedy=error.remedy) from None

@@ -1,10 +1,11 @@
 """The register: opened from a file or a database, as of any time, checked, saved and compiled."""
 
+import datetime
 import html
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from classifier.errors import RegistryError
 from classifier.registry import _database, _files
-from classifier.registry._database import Stored
 from classifier.registry._fields import (
     ACTIVE,
     ALWAYS_KNOWN,
@@ -23,6 +23,7 @@ from classifier.registry._fields import (
     shown,
 )
 from classifier.registry._parse import Raw, Registrations, parse
+from classifier.registry._reading import Stored, read_database
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ def _read(source: str) -> Stored:
     """Read a source by its suffix."""
     suffix = Path(source).suffix.lower()
     if _database.is_url(source) or suffix == ".db":
-        return _database.read_database(source)
+        return read_database(source)
     if suffix not in _READERS:
         raise RegistryError("is no register", path=Path(source).name, remedy=_SUFFIXES)
     return Stored(_READERS[suffix](Path(source)))
@@ -97,14 +98,11 @@ class Registry:
         RegistryError
             If the register, or one of its rows, cannot be used.
         """
-        try:
-            source = os.fspath(path_or_url)
-            if isinstance(source, bytes):
-                raise TypeError("bytes")
-        except TypeError:
-            raise RegistryError(
-                f"{type(path_or_url).__name__} is no register", path="registry", remedy=_SUFFIXES
-            ) from None
+        given: object = path_or_url
+        if not isinstance(given, str | os.PathLike):
+            problem = f"{type(path_or_url).__name__} is no register"
+            raise RegistryError(problem, path="registry", remedy=_SUFFIXES)
+        source = os.fspath(path_or_url)
         name = _database.name_of(source)
         stored = _read(source)
         return cls(name, parse(stored.raw, skip_bad_rows=skip_bad_rows), stored)
@@ -210,6 +208,46 @@ class Registry:
 
         return history(self._all, self._change, self._changes, registration_id, self.name)
 
+    def why_closed(self, row: int) -> str:
+        """Return why the window closed a row of ``rows`` (when, by whom, why), else an empty text.
+
+        Parameters
+        ----------
+        row : int
+        """
+        from classifier.registry.history import closing
+
+        entry = int(self._current.rows["entry"][row])
+        return closing(self._all, self._change, self._changes, entry)
+
+    def write(
+        self,
+        file: IO[str],
+        form: str = "csv",
+        *,
+        known_at: str | int | None = None,
+        details: bool = False,
+    ) -> None:
+        """Write the register to a file object that is open for text, as `save` does to a path.
+
+        Parameters
+        ----------
+        file : file object
+        form : {"csv", "json"}
+        known_at : str or int, optional
+        details : bool
+
+        Raises
+        ------
+        RegistryError
+            If ``form`` is neither.
+        """
+        writers = {"csv": _files.csv_to, "json": _files.json_to}
+        if form not in writers:
+            remedy = "give csv or json"
+            raise RegistryError(f"{form!r} is no form of a register", path="form", remedy=remedy)
+        writers[form](self._written(known_at, details), file)
+
     def check(self) -> "list[Finding]":
         """Look for duplicates, overlaps, bogons and wide prefixes; see `checks.check_rows`."""
         from classifier.registry.checks import check_rows
@@ -268,7 +306,17 @@ class Registry:
         start: str | int | None = None,
         stop: str | int | None = None,
     ) -> "pd.DataFrame":
-        """Count registrations by category over time; see `classifier.registry.stats.timeline`."""
+        """Count registrations by category over time; see `classifier.registry.stats.timeline`.
+
+        Parameters
+        ----------
+        every : {"month", "quarter", "year"}
+        start, stop : str or int, optional
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
         from classifier.registry.stats import timeline
 
         return timeline(self._current.rows, self.rows, every, start=start, stop=stop)
@@ -317,11 +365,15 @@ class Registry:
         return f"<p>{title}</p><table><tr>{names}</tr>{''.join(rows)}</table>{more}"
 
 
-def time_ns(time: str | int, what: str) -> int:
+def time_ns(time: str | int | datetime.datetime, what: str) -> int:
     """Return a time given as ISO 8601 or as nanoseconds; a wrong one is a RegistryError."""
-    if not isinstance(time, str):
-        return int(time)
+    if isinstance(time, int | np.integer):
+        return min(max(int(time), ALWAYS_KNOWN), -ALWAYS_KNOWN)
     try:
+        if isinstance(time, datetime.datetime):
+            time = time.isoformat()
+        if not isinstance(time, str):
+            raise BadField(f"{time!r} is not a time", "give ISO 8601, nanoseconds or a datetime")
         return parse_time(time)
     except BadField as error:
         raise RegistryError(error.problem, path=what, remedy=error.remedy) from None

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from classifier.errors import RegistryError
+from classifier.errors import QueryError, RegistryError
 from classifier.registry import _table_kernels as kernels
 from classifier.registry import _tablefile
-from classifier.registry._fields import ANY, COLUMN_NAMES, ROW, BadField, parse_time
+from classifier.registry._fields import ANY, COLUMN_NAMES, ROW, BadField, parse_time, shown
 from classifier.registry._index import build_index, check_index, find, frozen
 from classifier.registry._parse import Registrations
 from classifier.registry._table_kernels import ENTRY, Groups, Ranges
@@ -139,8 +139,8 @@ class Table:
 
         Raises
         ------
-        ValueError
-            If an argument cannot be read.
+        QueryError
+            If an argument cannot be read (a RegistryError and a ValueError).
 
         Examples
         --------
@@ -149,13 +149,13 @@ class Table:
         >>> table.lookup("203.0.113.10", at="2026-11-23", side="server").registration_id
         'R-016693'
         """
-        address = ipaddress.ip_address(addr)
+        address = query_address(addr)
         value = int(address)
         version = np.array([address.version], np.uint8)
         hi = np.array([value >> 64], np.uint64)
         lo = np.array([value & 0xFFFFFFFFFFFFFFFF], np.uint64)
         group = find(self._ranges, version, hi, lo)
-        number = protocol_number(proto) if isinstance(proto, str) else proto
+        number = query_proto(proto)
         at_ns = None if at is None else _time_ns(at)
         row = int(self._resolve(group, at_ns, side, number, port)[0])
         if row < 0:
@@ -191,8 +191,8 @@ class Table:
 
         Raises
         ------
-        ValueError
-            If an argument has another shape or type.
+        QueryError
+            If an argument has another shape or type (a RegistryError and a ValueError).
         """
         addresses = np.asarray(addresses)
         group = np.empty(addresses.shape[0] if addresses.ndim else 0, np.int32)
@@ -202,7 +202,8 @@ class Table:
             kernels.find_v6(frozen(addresses, np.uint64), self._ranges, group)
         else:
             kind = f"{addresses.dtype} {addresses.shape}"
-            raise ValueError(f"addresses are {kind}, not uint32 (n,) or uint64 (n, 2)")
+            remedy = "give uint32 (n,) for IPv4 or uint64 (n, 2) for IPv6"
+            raise QueryError(f"addresses are {kind}, not such", path="match", remedy=remedy)
         return self._resolve(group, at_ns, side, proto, port)
 
     def _resolve(
@@ -280,30 +281,64 @@ def per_query(what: str, value: Any, n: int, dtype: Any, default: int) -> NDArra
     """Return an argument as an array of one item for all queries, or of ``n``."""
     array = np.asarray(default if value is None else value)
     if array.shape not in ((), (1,), (n,)) or array.dtype.kind not in "iu":
-        raise ValueError(f"{what} is {array.dtype} {array.shape}, not an integer or {n} of them")
+        problem = f"{what} is {array.dtype} {array.shape}, not an integer or {n} of them"
+        raise QueryError(problem, path="match", remedy="give one for all or one for each address")
+    limits = np.iinfo(dtype)
+    if array.size == 1 and not limits.min <= int(array.reshape(-1)[0]) <= limits.max:
+        raise QueryError(f"{what}={array} is too large", path="match", remedy="give what there is")
     return frozen(array.reshape(-1) if array.size else np.full(1, default), dtype)
 
 
 def _side_codes(side: Any, n: int) -> NDArray[np.int8]:
     """Return sides as bits, one for all or ``n``."""
-    sides = [side] if side is None or isinstance(side, str) else list(side)
     try:
+        sides = [side] if side is None or isinstance(side, str) else list(side)
         codes = np.array([_QUERY_SIDES[one] for one in sides], np.int8)
     except (KeyError, TypeError):
-        raise ValueError("side is neither client nor server nor None") from None
+        remedy = "write client or server, or leave it out"
+        raise QueryError(
+            "is neither client nor server nor None", path="side", remedy=remedy
+        ) from None
     return per_query("side", codes, n, np.int8, _ANY_SIDE)
+
+
+def query_address(
+    address: str | ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an address that is asked for; QueryError where it is none."""
+    try:
+        return ipaddress.ip_address(address)
+    except ValueError:
+        problem = f"{shown(str(address))} is not an address"
+        raise QueryError(
+            problem, path=str(address)[:60], remedy="write it like 203.0.113.70"
+        ) from None
+
+
+def query_proto(proto: str | int | None) -> int | None:
+    """Return the number of a protocol that is asked for; QueryError where it is none."""
+    if not isinstance(proto, str):
+        return proto
+    try:
+        return protocol_number(proto)
+    except ValueError:
+        problem = f"{shown(proto)} is not a protocol"
+        remedy = "write tcp, udp, esp ... or a number up to 255"
+        raise QueryError(problem, path="proto", remedy=remedy) from None
 
 
 def _time_ns(at: str | int | datetime.datetime) -> int:
     """Return a time in UTC nanoseconds."""
     if isinstance(at, datetime.datetime):
         at = at.isoformat()
-    if not isinstance(at, str):
+    if isinstance(at, int | np.integer):
         return int(at)
     try:
+        if not isinstance(at, str):
+            raise BadField(f"{at!r} is not a time", "write ISO 8601 or nanoseconds since 1970")
         return parse_time(at)
     except BadField as error:
-        raise ValueError(f"at: {error.problem}; {error.remedy}") from None
+        raise QueryError(error.problem, path="at", remedy=error.remedy) from None
 
 
 def _text_arrays(column: Any) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:

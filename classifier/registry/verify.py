@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from classifier.registry import _database
 from classifier.registry._chain import CHANGE_COLUMNS, Chain
-from classifier.registry._database import Stored
 from classifier.registry._fields import COLUMN_NAMES, DETAIL_NAMES
 from classifier.registry._parse import binary_column
+from classifier.registry._reading import Stored, read_database
 from classifier.registry.checks import Finding
 from classifier.registry.store import Registry
 
@@ -71,7 +71,7 @@ def verify(path_or_url: str | os.PathLike[str], *, digest: str | None = None) ->
     findings: list[Finding] = []
     n_changes, last = 0, ""
     if _database.is_url(source) or Path(source).suffix.lower() == ".db":
-        stored = _database.read_database(source)
+        stored = read_database(source)
         if stored.changes is None or stored.change is None:
             findings.append(
                 _error(name, "has no history", "import it into another .db, which keeps one")

@@ -13,18 +13,28 @@ import pyarrow as pa
 
 from classifier.errors import RegistryError
 from classifier.registry import _database, _machine
+from classifier.registry._asking import (
+    Time,
+    amendment_of,
+    checked_rows,
+    line_of_text,
+    next_id,
+    required_documents,
+    time_field,
+    words,
+)
 from classifier.registry._database import Entry
 from classifier.registry._fields import (
     COLUMN_NAMES,
     DETAIL_NAMES,
     OPEN_END,
-    BadField,
     parse_time,
-    shown,
     time_text,
 )
 from classifier.registry._machine import Amendment, RefusedError, Row
-from classifier.registry._parse import Raw, Registrations, binary_column, parse
+from classifier.registry._parse import parse
+from classifier.registry._reading import read_database
+from classifier.registry.store import time_ns
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -33,8 +43,6 @@ __all__ = ["Amendment", "Change", "RefusedError", "Registration", "Window"]
 
 _TEXT_COLUMNS = (*COLUMN_NAMES, *DETAIL_NAMES)
 _Clock = Callable[[], datetime.datetime]
-_Time = str | int | datetime.datetime
-_MOST_TEXT = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +149,7 @@ class Window:
         by: str,
         reason: str,
         require: Mapping[str, Iterable[str]] | None = None,
-        on: _Time | None = None,
+        on: Time | None = None,
     ) -> Change:
         """Make an empty register.
 
@@ -158,7 +166,7 @@ class Window:
         RegistryError
             If there is a register already, or it cannot be made.
         """
-        wanted = {key: sorted(_words("document", names)) for key, names in (require or {}).items()}
+        wanted = {key: sorted(words("document", names)) for key, names in (require or {}).items()}
         details = json.dumps({"require": wanted} if wanted else {}, sort_keys=True)
 
         def work(connection: "Connection") -> Change:
@@ -182,13 +190,13 @@ class Window:
         side: str = "either",
         proto: str | int = "any",
         port: str | int = "any",
-        valid_from: _Time | None = None,
-        valid_to: _Time | None = None,
+        valid_from: Time | None = None,
+        valid_to: Time | None = None,
         contact: str = "",
         purpose: str = "",
         flags: str | Iterable[str] = (),
         documents: str | Iterable[str] = (),
-        on: _Time | None = None,
+        on: Time | None = None,
     ) -> Change:
         """Apply for a registration; it is pending until `approve` or `reject`.
 
@@ -228,7 +236,7 @@ class Window:
             )
 
         def work(connection: "Connection") -> Change:
-            name = registration_id or _next_id(connection)
+            name = registration_id or next_id(connection)
             there = self._rows(connection, name)
             on_ns = self._on(on)
             if there:
@@ -245,13 +253,13 @@ class Window:
                     side,
                     str(proto),
                     str(port),
-                    _time("valid_from", valid_from, on_ns),
-                    _time("valid_to", valid_to, OPEN_END),
+                    time_field("valid_from", valid_from, on_ns),
+                    time_field("valid_to", valid_to, OPEN_END),
                     "pending",
                     contact,
                     purpose,
-                    " ".join(_words("flag", flags)),
-                    " ".join(_words("document", documents)),
+                    " ".join(words("flag", flags)),
+                    " ".join(words("document", documents)),
                 )
                 for prefix in prefixes
             ]
@@ -263,7 +271,7 @@ class Window:
         return _database.write(self._source, work)
 
     def approve(
-        self, registration_id: str, *, by: str, reason: str, on: _Time | None = None
+        self, registration_id: str, *, by: str, reason: str, on: Time | None = None
     ) -> Change:
         """Approve an application: it is active from ``on``, or from when it asks to be if later.
 
@@ -281,13 +289,13 @@ class Window:
         """
 
         def step(rows: list[Row], on_ns: int, connection: "Connection") -> list[Row]:
-            required = _required(connection, rows)
+            required = required_documents(connection, rows)
             return _machine.approved(rows, on_ns, required)
 
         return self._step("approve", registration_id, step, by, reason, on)
 
     def reject(
-        self, registration_id: str, *, by: str, reason: str, on: _Time | None = None
+        self, registration_id: str, *, by: str, reason: str, on: Time | None = None
     ) -> Change:
         """Reject an application.
 
@@ -311,11 +319,11 @@ class Window:
     def renew(
         self,
         registration_id: str,
-        until: _Time,
+        until: Time,
         *,
         by: str,
         reason: str,
-        on: _Time | None = None,
+        on: Time | None = None,
     ) -> Change:
         """Let a registration go on; one that has expired begins again, with the gap it had.
 
@@ -332,7 +340,7 @@ class Window:
         RefusedError
             If it is neither active nor expired, or is valid as long already.
         """
-        until_ns = _time_ns("until", until)
+        until_ns = time_ns(until, "until")
 
         def step(rows: list[Row], on_ns: int, _: "Connection") -> list[Row]:
             return _machine.renewed(rows, on_ns, until_ns)
@@ -345,7 +353,7 @@ class Window:
         *,
         by: str,
         reason: str,
-        on: _Time | None = None,
+        on: Time | None = None,
         **changes: Any,
     ) -> Change:
         """Change what a registration or an application says, from ``on``.
@@ -367,7 +375,7 @@ class Window:
         RegistryError
             If a field cannot be read.
         """
-        amendment = _amendment(changes)
+        amendment = amendment_of(changes)
 
         def step(rows: list[Row], on_ns: int, _: "Connection") -> list[Row]:
             return _machine.amended(rows, on_ns, amendment)
@@ -375,7 +383,7 @@ class Window:
         return self._step("amend", registration_id, step, by, reason, on)
 
     def revoke(
-        self, registration_id: str, *, by: str, reason: str, on: _Time | None = None
+        self, registration_id: str, *, by: str, reason: str, on: Time | None = None
     ) -> Change:
         """Revoke a registration from ``on``; until then it stays valid.
 
@@ -396,7 +404,7 @@ class Window:
 
         return self._step("revoke", registration_id, step, by, reason, on)
 
-    def show(self, registration_id: str, *, on: _Time | None = None) -> Registration:
+    def show(self, registration_id: str, *, on: Time | None = None) -> Registration:
         """Return a registration as it stands.
 
         Parameters
@@ -426,12 +434,14 @@ class Window:
         step: "Callable[[list[Row], int, Connection], list[Row]]",
         by: str,
         reason: str,
-        on: _Time | None,
+        on: Time | None,
     ) -> Change:
         def work(connection: "Connection") -> Change:
             rows = self._must_be_there(connection, registration_id)
             made = step(rows, self._on(on), connection)
-            return self._record(connection, action, registration_id, made, by, reason, on, rows=rows)
+            return self._record(
+                connection, action, registration_id, made, by, reason, on, rows=rows
+            )
 
         return _database.write(self._source, work)
 
@@ -445,15 +455,13 @@ class Window:
             )
         return rows
 
-    def _rows(self, connection: "Connection", registration_id: str) -> list[Row]:
+    def _rows(self, connection: "Connection", registration_id: object) -> list[Row]:
         """Return the newest version of each row of a registration, in order of the first ones."""
         if not isinstance(registration_id, str) or not registration_id:
             raise RegistryError(
                 f"{registration_id!r} is no identifier", path=self.name, remedy="give a text"
             )
-        stored = _database.read_database(
-            self._source, connection, registration_id=registration_id
-        )
+        stored = read_database(self._source, connection, registration_id=registration_id)
         found = parse(stored.raw, skip_bad_rows=False)
         texts = pa.Table.from_arrays(
             [*found.text.columns, *found.details.columns], names=list(_TEXT_COLUMNS)
@@ -470,9 +478,9 @@ class Window:
             time = time.replace(tzinfo=datetime.UTC)
         return time.astimezone(datetime.UTC).isoformat(timespec="microseconds")
 
-    def _on(self, on: _Time | None) -> int:
+    def _on(self, on: Time | None) -> int:
         if on is not None:
-            return _time_ns("on", on)
+            return time_ns(on, "on")
         second = 10**9
         return parse_time(self._now() or _database.now()) // second * second
 
@@ -484,7 +492,7 @@ class Window:
         made: Sequence[Row],
         by: str,
         reason: str,
-        on: _Time | None,
+        on: Time | None,
         details: str = "{}",
         rows: Sequence[Row] = (),
     ) -> Change:
@@ -494,11 +502,11 @@ class Window:
             action,
             registration_id,
             effective,
-            _said("by", by),
-            _said("reason", reason),
+            line_of_text("by", by),
+            line_of_text("reason", reason),
             details,
         )
-        checked = _checked(registration_id or self.name, made)
+        checked = checked_rows(registration_id or self.name, made)
         texts = pa.Table.from_arrays(
             [*checked.text.columns, *checked.details.columns], names=list(_TEXT_COLUMNS)
         )
@@ -512,134 +520,3 @@ class Window:
         }
         state = _machine.state_of(after.values(), on_ns) if after else ""
         return Change(number, registration_id, action, state, recorded, effective)
-
-
-def _checked(name: str, made: Sequence[Row]) -> Registrations:
-    """Read rows as a register would be; raise for the first that cannot be used."""
-    try:
-        encoded = [[text.encode() for text in row.texts()] for row in made]
-        columns = {
-            key: binary_column([fields[k] for fields in encoded])
-            for k, key in enumerate(_TEXT_COLUMNS)
-        }
-    except (AttributeError, UnicodeEncodeError):
-        problem, remedy = "a field is not a text", "give texts of Unicode characters"
-        raise RegistryError(problem, path=name, remedy=remedy) from None
-    details = {key: columns.pop(key) for key in DETAIL_NAMES}
-    lines = np.arange(1, len(made) + 1)
-    try:
-        return parse(Raw(name, columns, lines, [], details=details), skip_bad_rows=False)
-    except RegistryError as error:
-        error.line = None  # the field is named; a row of an application has no number
-        raise
-
-
-def _said(what: str, text: str) -> str:
-    """Check who did something, or why."""
-    good = isinstance(text, str) and text.strip() and len(text) <= _MOST_TEXT
-    if not good or any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in text):
-        problem = f"{shown(text)} does not say who" if what == "by" else "there is no reason"
-        raise RegistryError(
-            problem if isinstance(text, str) else f"{text!r} is not a text",
-            path=what,
-            remedy=f"give {what} as a line of text: it is kept with the change",
-        )
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise RegistryError("is not Unicode", path=what, remedy="write other characters") from None
-    return text
-
-
-def _words(what: str, words: str | Iterable[str]) -> list[str]:
-    """Return words that are written with spaces between."""
-    listed = words.split() if isinstance(words, str) else [str(word) for word in words]
-    for word in listed:
-        if not word or any(c.isspace() for c in word):
-            raise RegistryError(
-                f"{shown(word)} is no name of a {what}",
-                path=what,
-                remedy="write it without spaces",
-            )
-    return listed
-
-
-def _time_ns(what: str, time: _Time) -> int:
-    if isinstance(time, datetime.datetime):
-        time = time.isoformat()
-    if isinstance(time, int) and not isinstance(time, bool):
-        return time
-    try:
-        if not isinstance(time, str):
-            raise BadField(f"{time!r} is not a time", "give ISO 8601, nanoseconds or a datetime")
-        return parse_time(time)
-    except BadField as error:
-        raise RegistryError(error.problem, path=what, remedy=error.remedy) from None
-
-
-def _time(what: str, time: _Time | None, default_ns: int) -> str:
-    """Return a time as a register writes it."""
-    if time is None or time == "":
-        return time_text(default_ns)
-    ns = _time_ns(what, time)
-    return time.strip() if isinstance(time, str) else time_text(ns)
-
-
-def _amendment(changes: dict[str, Any]) -> Amendment:
-    known = set(Amendment.__dataclass_fields__)
-    unknown = sorted(set(changes) - known)
-    if unknown:
-        raise RegistryError(
-            f"{unknown[0]} is no field that can be amended",
-            path="amend",
-            remedy=f"name {', '.join(sorted(known))}",
-        )
-    said = dict(changes)
-    for name in ("documents", "add_prefixes", "remove_prefixes"):
-        if name in said:
-            value = said[name]
-            said[name] = (value,) if isinstance(value, str) else tuple(value or ())
-    if "documents" in said:
-        said["documents"] = tuple(_words("document", said["documents"]))
-    if said.get("flags") is not None:
-        said["flags"] = " ".join(_words("flag", said["flags"]))
-    for name in ("valid_from", "valid_to"):
-        if said.get(name) is not None:
-            said[name] = _time(name, said[name], OPEN_END)
-    for name in ("proto", "port"):
-        if said.get(name) is not None:
-            said[name] = str(said[name])
-    return Amendment(**said)
-
-
-def _required(connection: "Connection", rows: Sequence[Row]) -> list[str]:
-    """Return the documents that the category of an application must hand in."""
-    import sqlalchemy
-
-    table = sqlalchemy.table(
-        _database.CHANGES, sqlalchemy.column("action"), sqlalchemy.column("details")
-    )
-    query = sqlalchemy.select(table.c.details).where(table.c.action == "init")
-    found = connection.execute(query).first()
-    try:
-        required = json.loads(found[0]).get("require", {}) if found else {}
-    except (ValueError, AttributeError):
-        required = {}
-    if not isinstance(required, dict) or not all(isinstance(v, list) for v in required.values()):
-        return []
-    category = next(row.category for row in rows if row.open)
-    return [*required.get("*", ()), *required.get(category, ())]
-
-
-def _next_id(connection: "Connection") -> str:
-    """Return the first of ``R-000001`` ... that is not taken, after those there are."""
-    import sqlalchemy
-
-    table = sqlalchemy.table(_database.TABLE, sqlalchemy.column("registration_id"))
-    column = table.c.registration_id
-    names = connection.execute(
-        sqlalchemy.select(column).where(column.like("R-%")).distinct()
-    ).scalars()
-    numbers = (str(name)[2:] for name in names)
-    taken = [int(n) for n in numbers if n.isascii() and n.isdigit() and len(n) < 12]
-    return f"R-{max(taken, default=0) + 1:06d}"

@@ -37,11 +37,14 @@ class Explanation:
         ``ip_bytes``, ``payload_bytes`` and ``payload``.
     policy : Policy, optional
         The policy that judged it, to show the rule's condition.
+    entries : sequence of str
+        Registrations around its endpoints that did not apply, and why.
     """
 
     row: Mapping[str, Any]
     packets: Sequence[Mapping[str, Any]] = field(default=())
     policy: "Policy | None" = None
+    entries: Sequence[str] = field(default=())
 
     def __str__(self) -> str:
         """Return the explanation as text, safe for a terminal."""
@@ -49,7 +52,7 @@ class Explanation:
             ("flow", _flow_lines(self.row)),
             ("identification", _identification_lines(self.row)),
             ("evidence", _evidence_lines(self.row)),
-            ("registration", _registration_lines(self.row)),
+            ("registration", [*_registration_lines(self.row), *self.entries]),
             ("verdict", self._verdict_lines()),
             ("packets behind it", _packet_lines(self.packets)),
         ]

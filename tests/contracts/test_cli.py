@@ -253,7 +253,10 @@ def test_lookup_answers_for_the_time_asked(capsys: Capture) -> None:
     assert run(*asked, "2026-11-23") == 0
     assert "R-016693" in capsys.readouterr().out
     assert run(*asked, "2020-01-01") == 0
-    assert capsys.readouterr().out == "203.0.113.10: not registered\n"
+    first, near = capsys.readouterr().out.splitlines()
+    assert first == "203.0.113.10: not registered"
+    assert "R-016693" in near
+    assert "not_yet: it begins 1,618 days later" in near
 
 
 def test_import_into_a_database_twice_changes_nothing(tmp_path: Path, capsys: Capture) -> None:
