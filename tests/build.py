@@ -1,6 +1,7 @@
 """Builds flow batches from written-down packets, for tests that need no capture."""
 
-from typing import NamedTuple
+import itertools
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,26 @@ class F(NamedTuple):
     orig: int = 0x0A000001
     resp: int = 0xC6336401
     ip_version: int = 4
+
+
+def _gaps(rows: list[Any]) -> list[int]:
+    return [int(b[0]) - int(a[0]) for a, b in itertools.pairwise(rows)]
+
+
+def _fill(f: Any, side: str, rows: list[Any]) -> None:
+    """Write the statistics of a direction."""
+    if not rows:
+        return
+    sizes = [int(row[4]) for row in rows]
+    f[f"{side}_payload_packets"] = sum(int(row[5]) > 0 for row in rows)
+    f[f"{side}_bytes_min"], f[f"{side}_bytes_max"] = min(sizes), max(sizes)
+    f[f"{side}_bytes_sumsq"] = sum(size * size for size in sizes)
+    f[f"{side}_first_ns"], f[f"{side}_last_ns"] = rows[0][0], rows[-1][0]
+    f[f"{side}_flags"] = [sum(int(row[9]) >> bit & 1 for row in rows) for bit in range(8)]
+    gaps = _gaps(rows)
+    if gaps:
+        f[f"{side}_iat_min"], f[f"{side}_iat_max"] = min(gaps), max(gaps)
+        f[f"{side}_iat_sumsq"] = sum(float(gap) ** 2 for gap in gaps)
 
 
 def batch(*flows: F, start_ns: int = 1_700_000_000_000_000_000) -> FlowBatch:
@@ -74,12 +95,17 @@ def batch(*flows: F, start_ns: int = 1_700_000_000_000_000_000) -> FlowBatch:
             f[f"{side}_packets"] = len(mine)
             f[f"{side}_bytes"] = sum(int(r[4]) for r in mine)  # type: ignore[call-overload]
             f[f"{side}_payload_bytes"] = sum(int(r[5]) for r in mine)  # type: ignore[call-overload]
+            _fill(f, side, mine)
             f[f"{side}_start"] = len(payload)
             payload += head[d]
             f[f"{side}_stop"] = len(payload)
         if rows[first:]:
             f["frame"] = rows[first][1]
             f["first_ns"], f["last_ns"] = rows[first][0], rows[-1][0]
+            gaps = _gaps(rows[first:])
+            if gaps:
+                f["iat_min"], f["iat_max"] = min(gaps), max(gaps)
+                f["iat_sumsq"] = sum(float(gap) ** 2 for gap in gaps)
     return FlowBatch(
         out, np.array(rows, dtype=SERIES), np.frombuffer(bytes(payload), np.uint8).copy()
     )

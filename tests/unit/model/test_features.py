@@ -4,7 +4,13 @@ import build
 import numpy as np
 import pytest
 
-from classifier.model import FEATURE_NAMES, FEATURES, compute_features
+from classifier.model import (
+    FEATURE_NAMES,
+    FEATURE_SCHEMA_VERSION,
+    FEATURES,
+    compute_features,
+    feature_schema_hash,
+)
 from classifier.model.schema import column
 
 HELLO = bytes(range(32, 127))
@@ -114,3 +120,7 @@ def test_parts_of_ja4_are_numbers() -> None:
     row = [found[name][0] for name in FEATURE_NAMES[first : first + 7]]
     assert row == [1, 13, 1, 15, 16, 2, 11]
     assert all(np.isnan(found[name][1]) for name in FEATURE_NAMES[first : first + 7])
+
+
+def test_schema_that_changes_gets_another_version() -> None:
+    assert (FEATURE_SCHEMA_VERSION, feature_schema_hash()[:16]) == (1, "a1b2271629c5a8d8")
