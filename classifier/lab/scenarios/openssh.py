@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from classifier.lab import services
 from classifier.lab.stage import TCP, Stage, Way, Ways, scenario
+from classifier.lab.tunnel import reach
 
 PROGRAMS = ("sshd:openssh-server", "ssh:openssh-client")
 
@@ -37,3 +38,31 @@ def _forward(stage: Stage) -> Iterator[Ways]:
     stage.client.start("ssh", *options, "-N", *rules, f"root@{stage.server.address}")
     stage.client.wait_listen("tcp", 8443)
     yield Way(stage.client, stage.server, stage.inner, forwards=forwards, udp=False)
+
+
+@scenario("openssh-socks", "Connections through ssh -D, a SOCKS proxy of the client", *PROGRAMS)
+def _dynamic(stage: Stage) -> Iterator[Ways]:
+    port = stage.pick(22, 22, 2222, 443)
+    options = services.serve_ssh(stage.net, stage.server, stage.client, port)
+    stage.claim(TCP, port, "ssh", "ssh-tunnel")
+    inner = stage.inner
+    yield None
+    stage.client.start("ssh", *options, "-N", "-D1080", f"root@{stage.server.address}")
+    stage.client.wait_listen("tcp", 1080)
+    yield Way(stage.client, stage.server, inner, proxy="socks5://127.0.0.1:1080", udp=False)
+
+
+@scenario("openssh-tun", "IP packets through ssh -w, a TUN device at each end", *PROGRAMS)
+def _tun(stage: Stage) -> Iterator[Ways]:
+    port = stage.pick(22, 22, 2222, 443)
+    options = services.serve_ssh(stage.net, stage.server, stage.client, port)
+    stage.claim(TCP, port, "ssh", "ssh-tunnel")
+    far, near = "10.76.0.1", "10.76.0.2"
+    for host, own, other in ((stage.server, far, near), (stage.client, near, far)):
+        host.run("ip", "tuntap", "add", "dev", "tun0", "mode", "tun")
+        host.run("ip", "address", "add", own, "peer", other, "dev", "tun0")
+        host.run("ip", "link", "set", "tun0", "mtu", "1300", "up")
+    yield None
+    stage.client.start("ssh", *options, "-N", "-w0:0", f"root@{stage.server.address}")
+    reach(stage.client, far)
+    yield Way(stage.client, stage.server, far, bind=near)

@@ -24,29 +24,35 @@ class OpenVpn:
     options: tuple[str, ...] = field(default=())  # given to both ends
     number: int = 1  # tells tunnels of one lab apart
 
-    def start(self, lab: Network, authority: Authority, client: Host, server: Host) -> Tunnel:
-        """Start both ends and wait for the tunnel."""
-        net = f"10.{200 + self.number // 256}.{self.number % 256}"
+    @property
+    def net(self) -> str:
+        """The first three numbers of the inner addresses."""
+        return f"10.{200 + self.number // 256}.{self.number % 256}"
+
+    def ends(self, authority: Authority, server: Host) -> tuple[list[str], list[str]]:
+        """Return the command lines of server and client; the client's lacks ``--remote``."""
         common = ["openvpn", "--dev", f"tun{self.number}", "--dev-type", "tun", "--verb", "3"]
         common += ["--disable-dco", *self.options]
-        ends = self._static(net, server) if self.wrap == "static" else None
-        at_server, at_client = ends or self._tls(net, authority, server)
+        static = self._static(self.net, server) if self.wrap == "static" else None
+        at_server, at_client = static or self._tls(self.net, authority, server)
         roles = ("-server", "-client") if self.proto == "tcp" else ("", "")
         wide = "6" if ":" in self.server_address else "4"
         protos = [["--proto", f"{self.proto}{wide}{role}"] for role in roles]
-        listener = server.start(
-            *[*common, *at_server, *protos[0]],
-            *["--local", self.server_address, "--port", str(self.port)],
-        )
+        place = ["--local", self.server_address, "--port", str(self.port)]
+        return [*common, *at_server, *protos[0], *place], [
+            *[*common, *at_client, *protos[1], "--nobind"]
+        ]
+
+    def start(self, lab: Network, authority: Authority, client: Host, server: Host) -> Tunnel:
+        """Start both ends and wait for the tunnel."""
+        at_server, at_client = self.ends(authority, server)
+        listener = server.start(*at_server)
         server.wait_listen(self.proto, self.port)
         number = 6 if self.proto == "tcp" else 17
         lab.claim(number, self.server_address, self.port, "openvpn", "openvpn")
-        caller = client.start(
-            *[*common, *at_client, *protos[1]],
-            *["--nobind", "--remote", self.server_address, str(self.port)],
-        )
+        caller = client.start(*at_client, "--remote", self.server_address, str(self.port))
         caller.wait_output("Initialization Sequence Completed")
-        return Tunnel(client, server, f"{net}.2", f"{net}.1", (caller, listener))
+        return Tunnel(client, server, f"{self.net}.2", f"{self.net}.1", (caller, listener))
 
     def _static(self, net: str, server: Host) -> tuple[list[str], list[str]]:
         """Return the options of server and client that share one static key."""
