@@ -9,6 +9,7 @@ from classifier.commands.shared import (
     classified,
     complain,
     failed,
+    replayed,
     say,
 )
 from classifier.errors import ClassifierError
@@ -27,6 +28,14 @@ def add(verbs: Verbs) -> None:
         default=[],
         metavar="NAME=FILE",
         help="score another tool's predictions on the same flows, repeatable",
+    )
+    evaluate.add_argument(
+        "--perturb",
+        nargs="?",
+        const="all",
+        metavar="NAMES",
+        help="judge again under perturbations, all or comma-separated: padding, jitter, loss, "
+        "truncation, midflow, mtu, ports",
     )
     evaluate.add_argument("--min-recall", type=float, metavar="X", help="exit 1 below this recall")
     evaluate.add_argument(
@@ -57,6 +66,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         if not separator:
             raise ClassifierError(f"--predictions {item}", remedy="give NAME=FILE")
         predictions[name] = path
+    if options.perturb is not None:
+        return _perturb(options)
     run = classified(options, separate=True)
     result = evaluate(run.table, options.labels, predictions=predictions)
     as_json = options.format == "json"
@@ -70,3 +81,28 @@ def _evaluate(options: argparse.Namespace) -> int:
         complain(f"false-positive rate {figures['fpr']} is above {options.max_false}")
         code = max(code, 1)
     return code
+
+
+def _perturb(options: argparse.Namespace) -> int:
+    """Print how verdicts move when packets are changed."""
+    import json
+
+    from classifier.perturb import PERTURBATIONS, movements, movements_text, perturbation
+    from classifier.report.labels import read_labels
+
+    for option in ("predictions", "min_recall", "max_false"):
+        if getattr(options, option) not in ([], None):
+            raise ClassifierError(
+                f"--{option.replace('_', '-')} says nothing about --perturb",
+                remedy="give one of them",
+            )
+    names = list(PERTURBATIONS) if options.perturb == "all" else options.perturb.split(",")
+    for name in names:
+        perturbation(name)
+    labels = read_labels(options.labels)
+    with replayed(options, separate=True) as rows:
+        run, reading = rows.run(), rows.reading
+    moved = movements(run.table, labels, reading.opened, reading.options, names)
+    as_json = options.format == "json"
+    say(json.dumps([m.to_json() for m in moved], indent=2) if as_json else movements_text(moved))
+    return failed(run)
