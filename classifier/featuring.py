@@ -8,14 +8,12 @@ from numpy.typing import NDArray
 
 from classifier.errors import CaptureError
 from classifier.pipeline import Reading
-from classifier.tables import FLOW, FlowBatch
+from classifier.tables import FlowBatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["feature_matrix", "sequence_array"]
-
-_PAIR_FIELDS = ["flow_id", "first_ns", "orig_hi", "orig_lo", "resp_hi", "resp_lo", "proto"]
 
 
 def feature_matrix(reading: Reading, table: "pa.Table") -> NDArray[np.float32]:
@@ -37,21 +35,16 @@ def feature_matrix(reading: Reading, table: "pa.Table") -> NDArray[np.float32]:
     CaptureError
         If the captures hold other flows than the table.
     """
-    from classifier.model import FEATURES, compute_features, pair_features
-    from classifier.model.schema import column
+    from classifier.model import FEATURES, PairBook, compute_features
 
     n = table.num_rows
     ja4 = np.array(table.column("ja4").to_pylist(), object)
     server_name = np.array(table.column("server_name").to_pylist(), object)
     matrix = np.full((n, len(FEATURES)), np.nan, np.float32)
-    flows = np.zeros(n, np.dtype([(name, FLOW[name]) for name in _PAIR_FIELDS]))
-    first = column("pair_flows")
+    reading.pairs = PairBook()
     for ids, batch in _batches(reading, n):
-        pairs = matrix[ids, first:]  # filled below
+        pairs = reading.pairs.take(ids)
         matrix[ids] = compute_features(batch, ja4[ids], server_name[ids], pairs=pairs)[1]
-        for name in _PAIR_FIELDS:
-            flows[name][ids] = batch.flows[name]
-    matrix[:, first:] = pair_features(flows)
     return matrix
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from classifier.detectors import Detector
     from classifier.flows import FlowTable
+    from classifier.model import PairBook
     from classifier.policy import Policy
     from classifier.registry import Registry, Table
     from classifier.tables import FlowBatch
@@ -208,6 +209,8 @@ class Reading:
         Captures that could not be read, and damage in those that could in part.
     failed : int
         How many of ``problems`` are captures that could not be read at all.
+    pairs : PairBook or None
+        Where one is given, it sees the packets before their flows come out of ``batches``.
     """
 
     sources: list[Source]
@@ -218,6 +221,7 @@ class Reading:
     problems: list[ClassifierError] = field(default_factory=list)
     failed: int = 0
     accounting: Accounting = field(default_factory=Accounting)
+    pairs: "PairBook | None" = None
     _done_bytes: int = 0
     _total_bytes: int = 0
 
@@ -253,15 +257,34 @@ class Reading:
         offset = 0
         for source in self.sources:
             for packets, buffer in self._packets(source, reassembly):
-                for batch in table.add(packets, buffer):
+                for batch in self._ended(table, packets, buffer, offset):
                     yield _shifted(batch, offset)
             if self.options.separate:
-                for batch in self._close(table, reassembly):
+                for batch in self._close(table, reassembly, offset):
                     yield _shifted(batch, offset)
+                if self.pairs is not None:
+                    self.pairs.forget()
                 offset += table.flows
                 table, reassembly = self._new_table(), self._new_reassembly()
-        for batch in self._close(table, reassembly):
+        for batch in self._close(table, reassembly, offset):
             yield _shifted(batch, offset)
+
+    def _ended(
+        self,
+        table: "FlowTable",
+        packets: "NDArray[np.void]",
+        buffer: "NDArray[np.uint8]",
+        offset: int,
+    ) -> Iterator["FlowBatch"]:
+        """Add packets and yield flows that ended; their pairs are looked at before."""
+        unseen = self.pairs
+        for batch in table.add(packets, buffer):
+            if unseen is not None:
+                unseen.see(packets, offset)
+                unseen = None
+            yield batch
+        if unseen is not None:
+            unseen.see(packets, offset)
 
     def packets(self) -> "Iterator[tuple[NDArray[np.void], NDArray[np.uint8]]]":
         """Yield the packet table with ``flow_id`` set, and the buffer of its payload fields."""
@@ -332,10 +355,12 @@ class Reading:
         self.accounting["timestamps_clamped"] += capture.clamped
         self.accounting["captures_damaged"] += len(capture.damage) > 0
 
-    def _close(self, table: "FlowTable", reassembly: Reassembly) -> Iterator["FlowBatch"]:
+    def _close(
+        self, table: "FlowTable", reassembly: Reassembly, offset: int
+    ) -> Iterator["FlowBatch"]:
         """End a table's flows and book them."""
         for packets, buffer in reassembly.finish():
-            yield from table.add(packets, buffer)
+            yield from self._ended(table, packets, buffer, offset)
         yield from table.finish()
         books = self.accounting
         books["packets_in_flows"] += int(table.counts[0])

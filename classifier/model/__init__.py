@@ -2,6 +2,7 @@
 
 from classifier.model.features import compute_features, compute_sequences, pair_features
 from classifier.model.iscx import ISCX_FEATURES, ISCX_WINDOWS_S, IscxFeature, iscx_features
+from classifier.model.pairs import PairBook
 from classifier.model.schema import (
     FEATURE_NAMES,
     FEATURE_SCHEMA_VERSION,
@@ -18,6 +19,7 @@ __all__ = [
     "ISCX_WINDOWS_S",
     "Feature",
     "IscxFeature",
+    "PairBook",
     "compute_features",
     "compute_sequences",
     "feature_schema_hash",

@@ -42,8 +42,8 @@ def compute_features(
         The flow columns of these names; the block ``hello`` is missing without them. Of the name
         only the length is used.
     pairs : ndarray of float32, shape (n_flows, 6), optional
-        What ``pair_features`` gives for these flows among all of their run. Left out, the flows of
-        this batch are taken to be all there are.
+        What ``PairBook.take`` gives for these flows. Left out, the flows of this batch are taken to
+        be all there are: batches depend on how a capture is read, so judge no flow by that.
 
     Returns
     -------
