@@ -14,6 +14,7 @@ then an entry of its own, known at any time.
 
 import contextlib
 import datetime
+import functools
 import sqlite3
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
@@ -233,6 +234,7 @@ def _create(name: str, connection: "Connection") -> None:
                 connection.exec_driver_sql(text.format("IF NOT EXISTS").replace("  ", " "))
 
 
+@functools.cache
 def _schema() -> "MetaData":
     """Return the tables as this library creates them."""
     import sqlalchemy
