@@ -68,7 +68,8 @@ def covering(
     -------
     list of Covering
         The one that `Table.lookup` returns first; then those with the fewest reasons against them, the
-        longest prefix and the most telling reason, so that the first is what ``near_miss`` names.
+        longest prefix and the most telling reason, so that the first is what ``near_miss`` names;
+        among those, the one whose validity is nearest in time.
 
     Raises
     ------
@@ -85,11 +86,17 @@ def covering(
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     index = _around(rows, mapped or address)
     asked = _Question(None if at is None else _ns(at), side, query_proto(proto), port)
-    listed = []
+    listed: list[tuple[tuple[int, ...], int, tuple[tuple[str, str], ...], bool]] = []
     for row in index.tolist():
         reasons = asked.against(rows[row])
         first = found is not None and row == found.row
-        rank = (not first, len(reasons), -int(rows["length"][row]), _order(reasons), row)
+        rank: tuple[int, ...] = (
+            not first,
+            len(reasons),
+            -int(rows["length"][row]),
+            _order(reasons),
+        )
+        rank += (asked.off(rows[row]), row)
         listed.append((rank, row, reasons, first))
     listed.sort()
     return [_covering(table, row, reasons, first) for _, row, reasons, first in listed[:most]]
@@ -133,6 +140,12 @@ class _Question:
     side: str | None
     proto: int | None
     port: int | None
+
+    def off(self, row: NDArray[np.void]) -> int:
+        """Return how far a row's validity is from the time asked, ns."""
+        if self.at_ns is None:
+            return 0
+        return max(self.at_ns - int(row["to_ns"]), int(row["from_ns"]) - self.at_ns, 0)
 
     def against(self, row: NDArray[np.void]) -> tuple[tuple[str, str], ...]:
         """Return why a row does not apply: words and sentences."""

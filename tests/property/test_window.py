@@ -88,18 +88,14 @@ class OneWindow(RuleBasedStateMachine):
     def approve(self, data, back):
         name, on = self.existing(data), self.day - back
         expected = self.model[name].approve(on)
-        self.step(
-            "approve", expected, lambda: self.window.approve(name, on=date(on), **SAID)
-        )
+        self.step("approve", expected, lambda: self.window.approve(name, on=date(on), **SAID))
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
     def reject(self, data):
         name = self.existing(data)
         expected = self.model[name].reject(self.day)
-        self.step(
-            "reject", expected, lambda: self.window.reject(name, on=date(self.day), **SAID)
-        )
+        self.step("reject", expected, lambda: self.window.reject(name, on=date(self.day), **SAID))
 
     @precondition(lambda self: self.model)
     @rule(data=st.data(), span=st.integers(-2, 12))

@@ -30,9 +30,7 @@ def replay(path, valid_at=None, known_at=None):
         return sorted(state.values())
     at = _time(valid_at)
     return sorted(
-        row
-        for row in state.values()
-        if row[5] == "active" and _time(row[3]) <= at < _time(row[4])
+        row for row in state.values() if row[5] == "active" and _time(row[3]) <= at < _time(row[4])
     )
 
 

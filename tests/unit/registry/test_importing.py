@@ -70,7 +70,7 @@ def test_who_and_why_are_kept(write, tmp_path):
 def test_history_is_only_added_to(write, tmp_path):
     into = tmp_path / "r.db"
     import_rows(write(GOOD[:1]), into, recorded_at="2024-03-01")
-    with pytest.raises(RegistryError, match="lies before the last change.*with a later time"):
+    with pytest.raises(RegistryError, match=r"lies before the last change.*with a later time"):
         import_rows(write(GOOD), into, recorded_at="2024-02-01")
 
 
@@ -96,7 +96,10 @@ def test_the_window_goes_on_with_what_was_imported(write, tmp_path):
     window.renew("R-1", "2030-01-01", on="2026-01-01", **SAID)
     window.amend("R-2", port="1194", on="2026-01-01", **SAID)
     rows = Registry.open(into).as_of(valid_at="2028-01-01").rows.to_pylist()
-    assert [(row["registration_id"], row["port"]) for row in rows] == [("R-1", "any"), ("R-2", "1194")]
+    assert [(row["registration_id"], row["port"]) for row in rows] == [
+        ("R-1", "any"),
+        ("R-2", "1194"),
+    ]
 
 
 def test_old_rows_of_an_imported_registration_are_not_renewed(write, tmp_path):

@@ -93,7 +93,9 @@ def test_what_was_changed_is_found_and_named(path, statement, said):
 
 def test_a_history_cut_short_is_found_by_the_digest_alone(path):
     digest = verify(path).digest
-    tamper(path, "DELETE FROM registrations WHERE change = 8", "DELETE FROM changes WHERE change = 8")
+    tamper(
+        path, "DELETE FROM registrations WHERE change = 8", "DELETE FROM changes WHERE change = 8"
+    )
     assert verify(path).whole
     assert not verify(path, digest=digest).whole
 
@@ -110,7 +112,9 @@ def test_a_missing_trigger_is_found(path):
 
 def test_files_without_a_history_are_looked_through(tmp_path):
     path = tmp_path / "r.csv"
-    header = "registration_id,organisation,category,prefix,side,proto,port,valid_from,valid_to,status"
+    header = (
+        "registration_id,organisation,category,prefix,side,proto,port,valid_from,valid_to,status"
+    )
     path.write_text(f"{header}\nR-1,A,bank,9.9.9.9,server,any,any,2024-01-01,,active\nbad\n")
     verified = verify(path)
     assert verified.whole
@@ -147,10 +151,12 @@ def test_numbers_that_are_none_are_refused(path, tmp_path, column, value):
     names = ("change", "recorded_at", "effective", "action", "registration_id", "actor", "reason")
     columns = ", ".join((*names, "details", "n_rows", "digest"))
     connection.execute(f"CREATE TABLE changes ({columns})")
-    values = {name: "'a'" for name in columns.split(", ")} | {"change": "1", "n_rows": "1"}
+    values = dict.fromkeys(columns.split(", "), "'a'") | {"change": "1", "n_rows": "1"}
     values[column] = value
     connection.execute(f"INSERT INTO changes VALUES ({', '.join(values.values())})")
-    fields = "registration_id,organisation,category,prefix,side,proto,port,valid_from,valid_to,status"
+    fields = (
+        "registration_id,organisation,category,prefix,side,proto,port,valid_from,valid_to,status"
+    )
     connection.execute(f"CREATE TABLE registrations ({fields}, change)")
     connection.commit()
     connection.close()

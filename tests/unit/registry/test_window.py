@@ -265,7 +265,7 @@ def test_history_says_who_when_why_and_what(window, clock):
     assert last["recorded_at"].startswith("2024-08-01")
     assert "valid_to 2026-01-01 -> 2024-07-01" in last["what"]
     assert "(client, any, any) active from 2024-07-01" in last["what"]
-    assert list(Registry.open(window._source).history()["action"])[0] == "init"
+    assert Registry.open(window._source).history()["action"].iloc[0] == "init"
     with pytest.raises(RegistryError, match="no registration has this identifier"):
         Registry.open(window._source).history("R-9")
 
@@ -301,7 +301,9 @@ def test_sqlite_refuses_to_change_what_was_written(window, table):
 
 def test_a_table_of_ones_own_is_read_but_not_written(tmp_path):
     path = tmp_path / "own.db"
-    names = "registration_id,organisation,category,prefix,side,proto,port,valid_from,valid_to,status"
+    names = (
+        "registration_id,organisation,category,prefix,side,proto,port,valid_from,valid_to,status"
+    )
     with sqlite3.connect(path) as connection:
         connection.execute(f"CREATE TABLE registrations ({names})")
     connection.close()
