@@ -26,6 +26,9 @@ from classifier.wire import Reassembly, Source
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from classifier.flows import FlowTable
+    from classifier.tables import FlowBatch
+
 __all__ = ["PERTURBATIONS", "Movement", "movements", "movements_text", "perturbation"]
 
 Packets = NDArray[np.void]
@@ -264,13 +267,21 @@ class _Perturbed(Reading):
     """A reading whose packets are changed before flows are made of them."""
 
     change: str = ""
+    _current: Change | None = None
 
     def _packets(self, source: Source, reassembly: Reassembly) -> Iterator[tuple[Packets, Bytes]]:
-        change = perturbation(self.change)
-        for packets, buffer in Reading._packets(self, source, reassembly):
-            changed, its_buffer = change(packets, buffer)
-            if changed.size:
-                yield np.ascontiguousarray(changed), its_buffer
+        if self._current is None or self.options.separate:
+            self._current = perturbation(self.change)
+        yield from Reading._packets(self, source, reassembly)
+
+    def _ended(
+        self, table: "FlowTable", packets: Packets, buffer: Bytes, offset: int
+    ) -> Iterator["FlowBatch"]:
+        # Here and not in _packets: what waits for a fragment leaves when the capture ends
+        assert self._current is not None
+        packets, buffer = self._current(packets, buffer)
+        if packets.size:
+            yield from Reading._ended(self, table, packets, buffer, offset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 """Perturbations change what they say, and nothing else; movements are counted by labels."""
 
+import io
 import json
 from typing import Any
 
 import frames
 import numpy as np
+import pandas as pd
 import pytest
 
 import classifier
@@ -180,6 +182,18 @@ def test_movements_of_the_demo() -> None:
     text = movements_text(moved)
     assert "unmoved: " in text
     assert text.index("ports:") < text.index("midflow:") < text.index("padding:")
+
+
+def test_packets_behind_a_fragment_that_stays_open_are_changed_too() -> None:
+    piece = frames.ip4(frames.udp(5000, 443, bytes(40)), 17, ident=7, more=True)
+    data = frames.pcap([udp(b"a", 40000), piece, udp(b"b", 41000)], link=frames.RAW)
+    rows = "path,proto,src,sport,dst,dport,is_vpn,family\n" + "".join(
+        f"<bytes>,udp,10.0.0.1,{port},10.0.0.2,443,0,\n" for port in (40000, 41000)
+    )
+    labels = read_labels(pd.read_csv(io.StringIO(rows)))
+    run = classifier.classify(data, separate=True)
+    (moved,) = movements(run.table, labels, [data], make_options(separate=True), ["ports"])
+    assert (moved.labels, moved.gone) == (2, 0)
 
 
 def test_stream_is_refused() -> None:
