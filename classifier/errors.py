@@ -43,6 +43,8 @@ class ClassifierError(Exception):
         File, or what stands for it (``<bytes>``, ``<stdin>``).
     line : int, optional
         Line in a text file, from 1.
+    column : int, optional
+        Character in that line, from 1.
     offset : int, optional
         Byte offset in a binary file, from 0.
     remedy : str, optional
@@ -55,12 +57,14 @@ class ClassifierError(Exception):
         *,
         path: str = "",
         line: int | None = None,
+        column: int | None = None,
         offset: int | None = None,
         remedy: str = "",
     ) -> None:
         self.problem = problem
         self.path = path
         self.line = line
+        self.column = column
         self.offset = offset
         self.remedy = remedy
         super().__init__(problem)
@@ -69,6 +73,8 @@ class ClassifierError(Exception):
         """Return ``place: problem; remedy`` on one line."""
         position = self.line if self.line is not None else self.offset
         place = self.path if position is None else f"{self.path}:{position}"
+        if self.line is not None and self.column is not None:
+            place = f"{place}:{self.column}"
         text = f"{place}: {self.problem}" if place else self.problem
         text = f"{text}; {self.remedy}" if self.remedy else text
         return " ".join(text.split())

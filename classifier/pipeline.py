@@ -390,7 +390,12 @@ def judged_rows(batch: "FlowBatch", captures: Sequence[str], options: Options) -
     names = name_applications(batch)
     observed = observed_columns(batch, captures, names, SERVICES, identification)
     registered = registration_of(batch.flows, options)
-    return with_verdicts(observed, registered, options.policy)
+    if options.policy is not None and "inside" in options.policy.columns:
+        from classifier.policy import inside_column
+        from classifier.registry import inside
+
+        registered["inside"] = inside_column(*inside(batch.flows, options.local))
+    return with_verdicts(observed, registered, options.policy, options.local)
 
 
 def registration_of(flows: "NDArray[np.void]", options: Options) -> "dict[str, pa.Array]":
@@ -409,7 +414,10 @@ def registration_of(flows: "NDArray[np.void]", options: Options) -> "dict[str, p
 
 
 def with_verdicts(
-    observed: "pa.RecordBatch", registered: "dict[str, pa.Array]", policy: "Policy | None"
+    observed: "pa.RecordBatch",
+    registered: "dict[str, pa.Array]",
+    policy: "Policy | None",
+    local: Sequence[str] | None = None,
 ) -> "pa.RecordBatch":
     """Complete observed columns by those of registration and policy."""
     import pyarrow as pa
@@ -421,7 +429,7 @@ def with_verdicts(
         raise ClassifierError("no policy was given", remedy="give a policy")
     columns = dict(zip(observed.schema.names, observed.columns, strict=True)) | registered
     known = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-    verdicts, columns["rule"] = policy.judge(known)
+    verdicts, columns["rule"] = policy.judge(known, local)
     columns["verdict"] = string_column([v.label for v in Verdict]).take(pa.array(verdicts))
     return pa.RecordBatch.from_arrays([columns[f.name] for f in SCHEMA], schema=SCHEMA)
 

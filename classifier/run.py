@@ -343,7 +343,7 @@ class Run:
             else:
                 registered = registration_of(endpoints(batch), options)
             observed = batch.select(list(OBSERVED))
-            batches.append(with_verdicts(observed, registered, options.policy))
+            batches.append(with_verdicts(observed, registered, options.policy, options.local))
         table = pa.Table.from_batches(batches, schema=SCHEMA)
         for name in self.table.schema.names[len(SCHEMA.names) :]:  # labels
             table = table.append_column(name, self.table.column(name))

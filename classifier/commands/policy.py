@@ -34,11 +34,14 @@ def _policy_check(options: argparse.Namespace) -> int:
 
 
 def _policy_list(options: argparse.Namespace) -> int:
-    from classifier.policy import Policy, builtin_names
+    import textwrap
 
-    for name in builtin_names():
-        policy = Policy.open(name)
-        say(f"{name}: {len(policy.rules)} rules, else {policy.default.label}")
+    from classifier.policy import builtin_policies
+
+    for policy in builtin_policies():
+        say(f"{policy.name}: {len(policy.rules)} rules, else {policy.default.label}")
+        indented = {"initial_indent": "  ", "subsequent_indent": "  "}
+        say(textwrap.fill(policy.description, 100, **indented))  # type: ignore[arg-type]
         for rule in policy.rules:
             say(f"  {rule.verdict.label:<14} {rule.name}: {rule.when}")
     return 0

@@ -21,12 +21,43 @@ from classifier.tables import (
     canonical_family,
 )
 
-__all__ = ["FOLDED", "INPUT_COLUMNS", "Field", "FieldKind", "field_of", "fields_of", "nearest"]
+__all__ = [
+    "ALIASES",
+    "DERIVED",
+    "FOLDED",
+    "INPUT_COLUMNS",
+    "WEEKDAYS",
+    "Field",
+    "FieldKind",
+    "field_of",
+    "fields_of",
+    "nearest",
+]
 
 FieldKind = Literal["bool", "int", "float", "text", "list"]
 
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+#: What conditions may name beside the flow columns; made from these where a condition asks.
+DERIVED: tuple[Column, ...] = (
+    Column("hour", "int64", "hour of the first packet, UTC, 0 to 23"),
+    Column("weekday", "string", "its day of the week, UTC, monday to sunday"),
+    Column("duration_s", "float64", "seconds from the first packet to the last"),
+    Column("packets", "int64", "packets of both directions"),
+    Column("bytes", "int64", "bytes of both directions, IP total lengths on the wire"),
+    Column("inside", "string", "which end is in the inside network: orig resp both, or empty"),
+    Column("registration_expired", "bool", "the same as near_miss == 'expired'"),
+    Column("registration_wrong_side", "bool", "the same as near_miss == 'wrong_side'"),
+)
+
+#: Derived flags -> the value of ``near_miss`` that they stand for.
+ALIASES = {"registration_expired": "expired", "registration_wrong_side": "wrong_side"}
+
 #: What a policy may ask about: every column but the two that it decides.
-INPUT_COLUMNS: tuple[Column, ...] = tuple(c for c in COLUMNS if c.name not in {"verdict", "rule"})
+INPUT_COLUMNS: tuple[Column, ...] = (
+    *(c for c in COLUMNS if c.name not in {"verdict", "rule"}),
+    *DERIVED,
+)
 
 #: Columns compared ignoring case, ``-`` and ``_``.
 FOLDED = frozenset({"family", "label_family"})
@@ -45,6 +76,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "resp_bytes": _COUNT,
     "parent_flow_id": (-1, 2**63 - 1),
     "vpn_probability": (0.0, 1.0),
+    "hour": (0, 23),
+    "duration_s": (0.0, float("inf")),
+    "packets": _COUNT,
+    "bytes": _COUNT,
     "decided_packet": _COUNT,
     "bytes_before": _COUNT,
 }
@@ -61,6 +96,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "matched_side": ("", "client", "server"),
     "near_miss": ("", "expired", "not_yet", "wrong_side", "wrong_scope", "not_active"),
     "verdict": tuple(v.label for v in Verdict),
+    "weekday": WEEKDAYS,
+    "inside": ("", "orig", "resp", "both"),
 }
 
 _ADDRESSES = frozenset({"orig_ip", "resp_ip"})

@@ -3,14 +3,15 @@
 Missing values count as false, as empty text, as 0; so does a probability that is not a number.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifier.errors import PolicyError
-from classifier.policy._columns import FOLDED
+from classifier.policy._columns import ALIASES, FOLDED, WEEKDAYS
+from classifier.policy._inside import inside_column, inside_ends
 from classifier.policy._tree import (
     All,
     AnyOf,
@@ -40,16 +41,25 @@ _OPERATORS: dict[Op, Callable[[Any, Any], Any]] = {
 }
 
 
+_HOUR_NS = 3_600_000_000_000
+_DAY_NS = 24 * _HOUR_NS
+
+
 class Reader:
     """Evaluates trees over one table; each column is prepared once for all of them.
 
     Parameters
     ----------
     table : pyarrow.Table or pyarrow.RecordBatch
+    local : sequence of str, optional
+        Prefixes of the inside network.
     """
 
-    def __init__(self, table: "pa.Table | pa.RecordBatch") -> None:
+    def __init__(
+        self, table: "pa.Table | pa.RecordBatch", local: Sequence[str] | None = None
+    ) -> None:
         self._table = table
+        self._local = local
         self._flags: dict[str, NDArray[np.bool_]] = {}
         self._numbers: dict[str, NDArray[Any]] = {}
         self._texts: dict[str, Any] = {}
@@ -124,12 +134,17 @@ class Reader:
 
     def _flag(self, name: str) -> NDArray[np.bool_]:
         if name not in self._flags:
-            self._flags[name] = np.asarray(self._column(name, "bool", False), bool)
+            if name in ALIASES:
+                self._flags[name] = self._same("near_miss", (ALIASES[name],), negated=False)
+            else:
+                self._flags[name] = np.asarray(self._column(name, "bool", False), bool)
         return self._flags[name]
 
     def _numeric(self, name: str, kind: type) -> NDArray[Any]:
         if name not in self._numbers:
-            if kind is int:
+            if name in _DERIVED_NUMBERS:
+                values = _DERIVED_NUMBERS[name](self)
+            elif kind is int:
                 values = np.asarray(self._column(name, "int64", 0), np.int64)
             else:
                 values = np.asarray(self._column(name, "float64", 0.0), np.float64)
@@ -139,9 +154,27 @@ class Reader:
 
     def _text(self, name: str) -> Any:
         if name not in self._texts:
-            texts = self._column(name, "string", "")
-            self._texts[name] = _folded(texts) if name in FOLDED else texts
+            if name == "weekday":
+                self._texts[name] = self._weekday()
+            elif name == "inside":
+                self._texts[name] = self._inside()
+            else:
+                texts = self._column(name, "string", "")
+                self._texts[name] = _folded(texts) if name in FOLDED else texts
         return self._texts[name]
+
+    def _weekday(self) -> Any:
+        import pyarrow as pa
+
+        days = self._numeric("first_ns", int) // _DAY_NS
+        return pa.array(WEEKDAYS).take(pa.array((days + 3) % 7))  # 1970 began on a Thursday
+
+    def _inside(self) -> Any:
+        if "inside" in self._table.schema.names:  # made from binary addresses, five times faster
+            return self._column("inside", "string", "")
+        return inside_column(
+            *inside_ends(self._text("orig_ip"), self._text("resp_ip"), self._local)
+        )
 
     def _column(self, name: str, wanted: str, missing: object) -> Any:
         """Return a column as Arrow, of the wanted type and without nulls."""
@@ -166,6 +199,18 @@ class Reader:
         except pa.ArrowInvalid as error:
             problem = f"column {name!r} of the table does not fit {wanted}"
             raise PolicyError(problem, remedy="judge the table as it was written") from error
+
+
+def _sum(ending: str) -> "Callable[[Reader], NDArray[Any]]":
+    return lambda r: r._numeric(f"orig_{ending}", int) + r._numeric(f"resp_{ending}", int)
+
+
+_DERIVED_NUMBERS: dict[str, Callable[[Reader], NDArray[Any]]] = {
+    "hour": lambda r: r._numeric("first_ns", int) // _HOUR_NS % 24,
+    "duration_s": lambda r: (r._numeric("last_ns", int) - r._numeric("first_ns", int)) / 1e9,
+    "packets": _sum("packets"),
+    "bytes": _sum("bytes"),
+}
 
 
 def _suits(type_: "pa.DataType", wanted: str) -> bool:

@@ -21,7 +21,7 @@ floats become integers for integer columns, integers become floats for float col
 from collections.abc import Mapping
 from typing import NoReturn, TypeAlias, cast
 
-from classifier.policy._columns import Field, nearest, shown
+from classifier.policy._columns import ALIASES, Field, nearest, shown
 from classifier.policy._tokens import Fail, Token, tokens
 from classifier.policy._tree import (
     All,
@@ -189,7 +189,7 @@ class _Parser:
             empty = "''" if operand.kind == "text" else "0"
             problem = f"{operand.name} is {_CALLED[operand.kind]}, not true or false"
             raise self.fail(start.position, problem, f"write {operand.name} != {empty}")
-        return Flag(operand.name)
+        return _flag(operand)
 
     def compared(
         self, start: Token, left: _Operand, op: Op, second: Token, right: _Operand
@@ -218,7 +218,7 @@ class _Parser:
         """Return the comparison of a column with the literal that stands at ``token``."""
         if field.kind == "bool" and isinstance(operand, bool):
             self.orderable(token, field, op)
-            flag = Flag(field.name)
+            flag = _flag(field)
             return flag if operand == (op == "==") else Not(flag)
         value = self.literal(field, token, operand)
         self.orderable(token, field, op)
@@ -299,6 +299,13 @@ class _Parser:
             raise self.fail(token.position, "this parenthesis was never opened", "remove it")
         remedy = "join conditions by and, or; compare a column with a literal"
         raise self.fail(token.position, f"{shown(token.text)} cannot stand here", remedy)
+
+
+def _flag(field: Field) -> Node:
+    """Return the test of a column of booleans; of a derived one, that of what it is made from."""
+    if field.name in ALIASES:
+        return Compare("near_miss", "==", ALIASES[field.name])
+    return Flag(field.name)
 
 
 def _short(text: str) -> str:

@@ -49,6 +49,7 @@ CONTRACT: tuple[str, ...] = (
     "registered or category == ''",
     "registered or matched_side == ''",
     "not registered or matched_side != ''",
+    "not registered or near_miss == ''",
     "method != 'signature' or strength in ['strong', 'proof']",
     "method == 'signature' or strength not in ['strong', 'proof']",
     "method != 'behaviour' or strength == 'weak'",

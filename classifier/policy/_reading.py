@@ -6,8 +6,9 @@ from typing import Any
 
 from classifier.errors import PolicyError
 from classifier.policy._columns import INPUT_COLUMNS, fields_of, nearest, shown
-from classifier.policy._lines import Lines, dotted_line, find_lines, line_of_error
+from classifier.policy._lines import Lines, dotted_line, find_lines, place_of_error
 from classifier.policy._reach import Budget, Demand, possible
+from classifier.policy._tokens import Fail
 from classifier.policy.expression import Expression
 from classifier.tables import Verdict
 
@@ -53,6 +54,7 @@ class Parts:
     """
 
     path: str
+    lines: Lines = field(default_factory=Lines)
     name: str = ""
     description: str = ""
     default: Verdict = Verdict.ALLOW
@@ -60,8 +62,12 @@ class Parts:
     errors: list[PolicyError] = field(default_factory=list)
     unsure: list[Rule] = field(default_factory=list)
 
-    def object_to(self, line: int, problem: str, remedy: str) -> None:
-        self.errors.append(PolicyError(problem, path=self.path, line=line, remedy=remedy))
+    def object_to(self, line: int, problem: str, remedy: str, *, to_key: bool = False) -> None:
+        """Note an objection to the value on a line, or to the key or header there."""
+        column = self.lines.column(line, of_key=to_key)
+        self.errors.append(
+            PolicyError(problem, path=self.path, line=line, column=column, remedy=remedy)
+        )
 
 
 def read(text: str, path: str) -> Parts:
@@ -78,19 +84,22 @@ def read(text: str, path: str) -> Parts:
     try:
         data = tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, and numbers too long to convert
-        line = line_of_error(error, text)
+        line, column = place_of_error(error, text)
         problem = f"this is not valid TOML: {str(error).split(' (at ')[0][:120]}"
-        parts.object_to(line, problem, "see toml.io for the format")
+        remedy = "put texts in quotes and each key on a line of its own, as toml.io describes"
+        parts.errors.append(
+            PolicyError(problem, path=path, line=line, column=column, remedy=remedy)
+        )
         return parts
     except RecursionError:
         parts.object_to(1, "arrays or tables are nested too deep", "write plain [[rule]] tables")
         return parts
-    lines = find_lines(text)
+    lines = parts.lines = find_lines(text)
     _read_head(parts, data, lines)
     _read_rules(parts, data, lines)
     if not parts.errors:
         _refuse_the_unreachable(parts, lines)
-    parts.errors.sort(key=lambda error: error.line or 0)
+    parts.errors.sort(key=lambda error: (error.line or 0, error.column or 0))
     return parts
 
 
@@ -98,7 +107,8 @@ def _read_head(parts: Parts, data: dict[str, Any], lines: Lines) -> None:
     for key in data:
         if key not in _TOP_KEYS:
             line = lines.top.get(key) or lines.tables.get(key, [{}])[0].get("", 1)
-            parts.object_to(line, f"there is no key {shown(key)}", _meant(key, _TOP_KEYS))
+            problem = f"there is no key {shown(key)}"
+            parts.object_to(line, problem, _meant(key, _TOP_KEYS), to_key=True)
     parts.name = _text(parts, data, "name", lines.top.get("name", 1), "the policy")
     if "description" in data:
         line = lines.top.get("description", 1)
@@ -142,7 +152,7 @@ def _rule(parts: Parts, data: dict[str, Any], where: dict[str, int]) -> Rule | N
     for key in data:
         if key not in _RULE_KEYS:
             problem = f"a rule has no key {shown(key)}"
-            parts.object_to(where[key], problem, _meant(key, _RULE_KEYS))
+            parts.object_to(where[key], problem, _meant(key, _RULE_KEYS), to_key=True)
     name = _text(parts, data, "name", where["name"], "the rule")
     if name == "default":
         problem = "'default' stands for the flows that no rule applies to"
@@ -157,13 +167,27 @@ def _rule(parts: Parts, data: dict[str, Any], where: dict[str, int]) -> Rule | N
         parts.object_to(where["when"], problem, 'add a condition, such as when = "is_vpn"')
     else:
         try:
-            condition = Expression.parse(when, path=parts.path, line=where["when"])
+            condition = Expression._read(when, INPUT_COLUMNS, _failing(parts, where["when"]))
         except PolicyError as error:
             parts.errors.append(error)
         else:
             if verdict is not None and len(parts.errors) == before:
                 return Rule(name, condition, verdict, where[""])
     return None
+
+
+def _failing(parts: Parts, line: int) -> Fail:
+    """Return what makes the errors of a condition that stands on a line."""
+
+    def fail(position: int, problem: str, remedy: str) -> PolicyError:
+        place = parts.lines.within(line, position)
+        if place is None:  # in an inline table
+            problem = f"condition, character {position + 1}: {problem}"
+            return PolicyError(problem, path=parts.path, line=line, remedy=remedy)
+        at, column = place
+        return PolicyError(problem, path=parts.path, line=at, column=column, remedy=remedy)
+
+    return fail
 
 
 def _refuse_the_unreachable(parts: Parts, lines: Lines) -> None:
@@ -187,9 +211,12 @@ def _refuse_the_unreachable(parts: Parts, lines: Lines) -> None:
             None,
         )
         by = "the rules before it together take"
+        against = ""
         if cause is not None:
             by = f"rule {shown(cause.name)} on line {cause.line} takes"
-        problem = f"rule {shown(rule.name)} can never apply: {by} all of its flows"
+            if cause.verdict != rule.verdict:
+                against = f", and says {cause.verdict.label}, not {rule.verdict.label}"
+        problem = f"rule {shown(rule.name)} can never apply: {by} all of its flows{against}"
         parts.object_to(line, problem, "move it up, narrow what stands before it, or remove it")
 
 

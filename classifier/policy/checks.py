@@ -1,6 +1,7 @@
 """What can be said about a policy without any traffic."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +15,7 @@ from classifier.policy.expression import Expression
 from classifier.policy.policy import Policy, source_of
 from classifier.tables import Verdict
 
-__all__ = ["Finding", "beyond_flag_on_weak", "check"]
+__all__ = ["Finding", "beyond_flag_on_weak", "check", "contradictions"]
 
 _WEAK = Member("strength", ("weak", ""), negated=False)
 
@@ -26,21 +27,25 @@ class Finding:
     Attributes
     ----------
     severity : str
-        ``error``: the policy cannot be used; ``warning``: it can, at a cost.
+        ``error``: the policy cannot be used; ``warning``: it can, at a cost; ``note``: it can, and
+        something in it is easily overlooked.
     path : str
-    line : int or None
+    line, column : int or None
     problem, remedy : str
     """
 
-    severity: Literal["error", "warning"]
+    severity: Literal["error", "warning", "note"]
     path: str
     line: int | None
     problem: str
     remedy: str
+    column: int | None = None
 
     def __str__(self) -> str:
-        """Return ``place: problem; remedy``."""
-        return str(PolicyError(self.problem, path=self.path, line=self.line, remedy=self.remedy))
+        """Return ``place: problem; remedy``, a note as such."""
+        problem = f"note: {self.problem}" if self.severity == "note" else self.problem
+        place = {"path": self.path, "line": self.line, "column": self.column}
+        return str(PolicyError(problem, remedy=self.remedy, **place))  # type: ignore[arg-type]
 
 
 def beyond_flag_on_weak(policy: Policy) -> list[Rule]:
@@ -82,8 +87,8 @@ def check(source: str | os.PathLike[str] | Policy) -> tuple[Finding, ...]:
     Returns
     -------
     tuple of Finding
-        By line, errors first; empty where there is nothing to say. Warnings are looked for only
-        in policies without errors.
+        By line; empty where there is nothing to say. Warnings and notes are looked for only in
+        policies without errors.
     """
     if isinstance(source, Policy):
         text, path = source.text, source.path
@@ -116,11 +121,62 @@ def check(source: str | os.PathLike[str] | Policy) -> tuple[Finding, ...]:
         )
         for rule in beyond_flag_on_weak(Policy.from_text(text, path=path))
     ]
-    return tuple(sorted([*unsure, *harsh], key=lambda finding: finding.line or 0))
+    notes = [
+        Finding(
+            "note",
+            path,
+            later.line,
+            f"rules {shown(earlier.name)} on line {earlier.line} and {shown(later.name)} contradict "
+            f"each other where both apply ({earlier.verdict.label}, {later.verdict.label}); the "
+            "first decides",
+            "make sure that this order is meant",
+        )
+        for earlier, later in contradictions(parts.rules)
+    ]
+    return tuple(sorted([*unsure, *harsh, *notes], key=lambda finding: finding.line or 0))
+
+
+def contradictions(rules: Sequence[Rule]) -> list[tuple[Rule, Rule]]:
+    """Return pairs of rules with different verdicts of which neither contains the other.
+
+    Parameters
+    ----------
+    rules : sequence of Rule
+        In the order of the policy.
+
+    Returns
+    -------
+    list of (Rule, Rule)
+        Earlier and later rule: some flow meets both, and no rule before the earlier one; some flow
+        meets the earlier alone, and some the later alone. A rule that contains an earlier one is
+        the usual way to write an exception, and is not listed. Only what is certain is.
+
+    References
+    ----------
+    Al-Shaer and Hamed, "Modeling and management of firewall policies", IEEE eTNSM 2004: such pairs
+    are its *correlated* rules.
+    """
+    budget = Budget()
+    found: list[tuple[Rule, Rule]] = []
+    for at, earlier in enumerate(rules):
+        before: list[Demand] = [(rule.when.tree, False) for rule in rules[:at]]
+        for later in rules[at + 1 :]:
+            if budget.steps < 0:
+                return found
+            one, other = earlier.when.tree, later.when.tree
+            questions: tuple[list[Demand], ...] = (
+                [(one, True), (other, True), *before],
+                [(one, True), (other, False)],
+                [(one, False), (other, True)],
+            )
+            differ = earlier.verdict != later.verdict
+            if differ and all(possible(asked, FIELDS, budget) for asked in questions):
+                found.append((earlier, later))
+    return found
 
 
 def _error(error: PolicyError) -> Finding:
-    return Finding("error", error.path, error.line, error.problem, error.remedy)
+    return Finding("error", error.path, error.line, error.problem, error.remedy, error.column)
 
 
 def _default_line(policy: Policy) -> int:

@@ -1,6 +1,6 @@
 """Boolean expressions over the flow columns: what stands behind ``when``."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.errors import PolicyError
-from classifier.policy._columns import INPUT_COLUMNS, Field, fields_of
+from classifier.policy._columns import DERIVED, INPUT_COLUMNS, Field, fields_of
 from classifier.policy._evaluate import Reader
 from classifier.policy._parser import parse
 from classifier.policy._reach import possible
+from classifier.policy._tokens import Fail
 from classifier.policy._tree import Node, columns_of, spell
 from classifier.tables import Column
 
@@ -65,7 +66,8 @@ class Expression:
             columns, and literals: text in quotes, numbers, ``true``, ``false``. A backslash
             escapes a quote or a backslash.
         columns : iterable of Column
-            What it may name. Pass ``tables.COLUMNS`` to allow ``verdict`` and ``rule`` too.
+            What it may name beside what is derived from flow columns (``hour``, ``inside`` ...).
+            Pass ``tables.COLUMNS`` to allow ``verdict`` and ``rule`` too.
         path, line : str, int, optional
             Where the text stands, for error messages.
 
@@ -83,10 +85,16 @@ class Expression:
             problem = f"condition, character {position + 1}: {problem}"
             return PolicyError(problem, path=path, line=line, remedy=remedy)
 
-        fields = fields_of(columns)
+        return cls._read(text, columns, fail)
+
+    @classmethod
+    def _read(cls, text: str, columns: Iterable[Column], fail: Fail) -> Self:
+        fields = fields_of([*DERIVED, *columns])
         return cls(parse(text, fields, fail), text, fields)
 
-    def evaluate(self, table: "pa.Table | pa.RecordBatch") -> NDArray[np.bool_]:
+    def evaluate(
+        self, table: "pa.Table | pa.RecordBatch", local: Sequence[str] | None = None
+    ) -> NDArray[np.bool_]:
         """Say for each flow of a table whether it meets the condition.
 
         Parameters
@@ -94,6 +102,9 @@ class Expression:
         table : pyarrow.Table or pyarrow.RecordBatch
             With at least the columns that the expression names. A missing value counts as false,
             as empty text, or as 0.
+        local : sequence of str, optional
+            Prefixes of the inside network, for ``inside``; private, link-local and unique-local
+            where left out.
 
         Returns
         -------
@@ -104,7 +115,7 @@ class Expression:
         PolicyError
             If a column is missing or of another type.
         """
-        return self._applies(Reader(table)).copy()
+        return self._applies(Reader(table, local)).copy()
 
     def _applies(self, reader: Reader) -> NDArray[np.bool_]:
         return reader.applies(self.tree)

@@ -3,6 +3,7 @@
 import hashlib
 import html
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -30,7 +31,7 @@ def builtin_names() -> tuple[str, ...]:
     Examples
     --------
     >>> builtin_names()
-    ('observe-only', 'registered-only')
+    ('observe-only', 'registered-only', 'registered-or-flag', 'throttle-unregistered')
     """
     return tuple(sorted(path.stem for path in _BUILTIN.glob("*.toml")))
 
@@ -169,16 +170,25 @@ class Policy:
             description=parts.description,
         )
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that its rules name, each once."""
+        return tuple(dict.fromkeys(name for rule in self.rules for name in rule.when.columns))
+
     def judge(
-        self, table: "pa.Table | pa.RecordBatch"
+        self, table: "pa.Table | pa.RecordBatch", local: Sequence[str] | None = None
     ) -> "tuple[NDArray[np.int8], pa.StringArray]":
         """Decide about each flow: the first rule that applies, else the default.
 
         Parameters
         ----------
         table : pyarrow.Table or pyarrow.RecordBatch
-            Flows, with at least the columns that the rules name. A missing value counts as
+            Flows, with at least the columns that the rules name, and optionally a derived one
+            (``inside``) that was made already. A missing value counts as
             false, as empty text, or as 0.
+        local : sequence of str, optional
+            Prefixes of the inside network, for ``inside``; private, link-local and unique-local
+            where left out.
 
         Returns
         -------
@@ -198,7 +208,7 @@ class Policy:
         """
         import pyarrow as pa
 
-        reader = Reader(table)
+        reader = Reader(table, local)
         decided = np.zeros(table.num_rows, np.int16)  # 0 = default, else 1 + row in rules
         for number, rule in enumerate(self.rules, start=1):
             applies = rule.when._applies(reader)

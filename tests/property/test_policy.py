@@ -35,16 +35,31 @@ TYPES = {
     "matched_side": pa.string(),
     "registration_id": pa.string(),
     "organisation": pa.string(),
+    "near_miss": pa.string(),
+    "orig_bytes": pa.int64(),
+    "resp_bytes": pa.int64(),
+    "orig_packets": pa.int64(),
+    "resp_packets": pa.int64(),
+    "last_ns": pa.int64(),
+    "orig_ip": pa.string(),
+    "resp_ip": pa.string(),
     "category": pa.string(),
     "application": pa.string(),
 }
 FLAGS = ["is_vpn", "registered", "start_seen"]
+ALIASES = ["registration_expired", "registration_wrong_side"]
 NUMBERS = {
     "orig_port": [0, 1, 443, 65535],
     "resp_port": [0, 1, 443, 65535],
     "parent_flow_id": [-1, 0, 1],
     "first_ns": [-(2**63), 0, 1_700_000_000_000_000_001, 2**63 - 1],
     "vpn_probability": [0.0, 0.25, 0.5, 1.0],
+}
+DERIVED_NUMBERS = {
+    "hour": [0, 1, 12, 23],
+    "packets": [0, 3, 5],
+    "bytes": [0, 40, 1500],
+    "duration_s": [0.0, 0.5, 60.0],
 }
 BEYOND = [-(2**70), -2, 2, 444, 70_000, 2**63, 10**25]
 FAMILY_NAMES = ["", "openvpn", "ssh-tunnel", "tor", "gre", "socks"]
@@ -57,6 +72,9 @@ WORDS = {
     "registration_id": ["", "R-1", "R-2"],
     "organisation": ["", 'Example\'s "House"', "back\\slash", "Größe"],
     "application": ["tls", "quic", "unknown"],
+    "near_miss": ["", "expired", "wrong_side", "not_yet"],
+    "weekday": ["monday", "thursday", "sunday"],
+    "inside": ["", "orig", "resp", "both"],
 }
 METHODS = {"proof": ["signature"], "strong": ["signature"], "weak": ["behaviour"]}
 
@@ -79,6 +97,13 @@ def rows(draw: st.DrawFn) -> dict[str, Any]:
         words = WORDS.get(name, ["", "bank"])
         row[name] = draw(st.sampled_from(words)) if row["registered"] else ""
     row["application"] = draw(st.sampled_from(WORDS["application"]))
+    row["near_miss"] = "" if row["registered"] else draw(st.sampled_from(WORDS["near_miss"]))
+    for name in ("orig_bytes", "resp_bytes", "orig_packets", "resp_packets"):
+        row[name] = draw(st.sampled_from([0, 1, 2, 3, 40, 1460]))
+    row["first_ns"] = draw(st.sampled_from([0, 3_599_999_999_999, 1_700_000_000_000_000_001]))
+    row["last_ns"] = row["first_ns"] + draw(st.sampled_from([0, 500_000_000, 60_000_000_000]))
+    for name in ("orig_ip", "resp_ip"):
+        row[name] = draw(st.sampled_from(["10.0.0.1", "8.8.8.8", "fe80::1", "2001:db8::1", ""]))
     return row
 
 
@@ -89,14 +114,14 @@ def quoted(text: str) -> str:
 
 def number_tests() -> st.SearchStrategy[str]:
     def test(name: str) -> st.SearchStrategy[str]:
-        values = st.sampled_from([*NUMBERS[name], *BEYOND])
+        values = st.sampled_from([*(NUMBERS | DERIVED_NUMBERS)[name], *BEYOND])
         compared = st.tuples(st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), values)
         listed = st.tuples(st.sampled_from(["in", "not in"]), st.lists(values, min_size=1))
         return compared.map(lambda t: f"{name} {t[0]} {t[1]!r}") | listed.map(
             lambda t: f"{name} {t[0]} [{', '.join(map(repr, t[1]))}]"
         )
 
-    return st.sampled_from(list(NUMBERS)).flatmap(test)
+    return st.sampled_from([*NUMBERS, *DERIVED_NUMBERS]).flatmap(test)
 
 
 def text_tests() -> st.SearchStrategy[str]:
@@ -120,10 +145,14 @@ PAIRS = [
     "resp_port != orig_port",
     "is_vpn == registered",
     "organisation != registration_id",
+    "bytes > orig_bytes",
+    "registration_expired == is_vpn",
 ]
 
 tests = (
-    st.sampled_from([*FLAGS, *PAIRS, "true", "False", "is_vpn == false", "registered != false"])
+    st.sampled_from(
+        [*FLAGS, *ALIASES, *PAIRS, "true", "False", "is_vpn == false", "registered != false"]
+    )
     | number_tests()
     | text_tests()
 )

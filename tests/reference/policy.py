@@ -5,8 +5,9 @@ precedence and literals. Nothing is compiled or run: the tree is walked.
 """
 
 import ast
+import datetime
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -18,6 +19,30 @@ _OPERATORS = {
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
+}
+
+
+def _inside(row: Row) -> str:
+    def is_inside(text: str) -> bool:
+        return text.startswith(("10.", "192.168.", "169.254.", "fe80:", "fc", "fd"))
+
+    ends = [end for end in ("orig", "resp") if is_inside(row[f"{end}_ip"])]
+    return "both" if len(ends) == 2 else "".join(ends)
+
+
+def _time(row: Row) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(row["first_ns"] // 10**9, datetime.UTC)
+
+
+_DERIVED: dict[str, Callable[[Row], Any]] = {
+    "hour": lambda row: _time(row).hour,
+    "weekday": lambda row: _time(row).strftime("%A").lower(),
+    "duration_s": lambda row: (row["last_ns"] - row["first_ns"]) / 10**9,
+    "packets": lambda row: row["orig_packets"] + row["resp_packets"],
+    "bytes": lambda row: row["orig_bytes"] + row["resp_bytes"],
+    "inside": _inside,
+    "registration_expired": lambda row: row["near_miss"] == "expired",
+    "registration_wrong_side": lambda row: row["near_miss"] == "wrong_side",
 }
 
 
@@ -48,6 +73,8 @@ def _value(node: ast.expr, row: Row) -> Any:
             return True
         case ast.Name(id="false" | "False"):
             return False
+        case ast.Name(id=name) if name in _DERIVED:
+            return _DERIVED[name](row)
         case ast.Name(id=name):
             return row[name]
         case ast.UnaryOp(op=ast.Not(), operand=operand):

@@ -77,7 +77,12 @@ def test_observe_only_flags_vpns_and_nothing_else() -> None:
 
 
 def test_no_builtin_goes_beyond_flag_without_proof_or_strong_evidence() -> None:
-    assert builtin_names() == ("observe-only", "registered-only")
+    assert builtin_names() == (
+        "observe-only",
+        "registered-only",
+        "registered-or-flag",
+        "throttle-unregistered",
+    )
     for built_in in builtin_policies():
         assert built_in.name in builtin_names()
         assert built_in.description
@@ -160,12 +165,12 @@ RULE = '[[rule]]\nname = "a"\nwhen = "is_vpn"\nverdict = "flag"\n'
 @pytest.mark.parametrize(
     ("text", "line", "problem", "remedy"),
     [
-        ('name = "x"\ndefault = allow\n', 2, "not valid TOML", "toml.io"),
-        ('name = "x"\n\n[[rule', 3, "not valid TOML", "toml.io"),
+        ('name = "x"\ndefault = allow\n', 2, "not valid TOML", "as toml.io"),
+        ('name = "x"\n\n[[rule', 3, "not valid TOML", "as toml.io"),
         ("a = " + "[" * 5000, 1, "nested too deep", "[[rule]]"),
         (HEAD + "a" + ".a" * 100_000 + " = 1", 3, "too many parts", "[[rule]]"),
         (HEAD + '"a"' + "\t. 'a'" * 17 + " = 1", 3, "too many parts", "[[rule]]"),
-        ("a = " + "9" * 5000, 1, "not valid TOML", "toml.io"),
+        ("a = " + "9" * 5000, 1, "not valid TOML", "as toml.io"),
         ('default = "allow"\n' + RULE, 1, "the policy has no name", "add name"),
         ('name = "x"\n' + RULE, 1, "the policy has no default", "would_block"),
         ('name = "x"\ndefault = "alow"\n' + RULE, 2, "'alow' is no verdict", "allow?"),
@@ -213,7 +218,7 @@ def test_the_line_is_right_below_multi_line_strings_that_look_like_rules() -> No
         'when = 1"""\n'
         "verdict = 'flag'\n"
     )
-    assert refusal(text).line == 5
+    assert (refusal(text).line, refusal(text).column) == (8, 6)
     text = text.replace("[[rule]]\nwhen = 1", "kind == 'vpn'\n\n")
     text += RULE.replace('"a"', '"b"').replace("flag", "flog")
     assert refusal(text).line == text.count("\n")
@@ -334,11 +339,12 @@ def test_check_gives_every_error_by_line(tmp_path: Path) -> None:
         (9, "error"),
         (11, "error"),
     ]
-    assert str(findings[0]) == f"{path}:6: 'flog' is no verdict; did you mean flag?"
+    assert str(findings[0]) == f"{path}:6:11: 'flog' is no verdict; did you mean flag?"
 
 
 def test_check_warns_of_collateral_with_the_line_of_the_rule() -> None:
-    (finding,) = check(policy(("is_vpn", "flag"), ("kind == 'vpn'", "would_block")))
+    finding, note = check(policy(("is_vpn", "flag"), ("kind == 'vpn'", "would_block")))
+    assert note.severity == "note"
     assert (finding.severity, finding.line) == ("warning", 7)
     assert "rule 'r2' goes to would_block without proof or strong evidence" in finding.problem
 
