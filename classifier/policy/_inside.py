@@ -11,7 +11,13 @@ __all__ = ["inside_column", "inside_ends"]
 
 
 def inside_column(orig: NDArray[np.bool_], resp: NDArray[np.bool_]) -> Any:
-    """Return the derived column ``inside`` as Arrow text."""
+    """Return the derived column ``inside`` as Arrow text.
+
+    Parameters
+    ----------
+    orig, resp : ndarray of bool, shape (n_flows,)
+        Which ends are inside, from `inside_ends` or ``registry.inside``.
+    """
     import pyarrow as pa
 
     return pa.array(["", "orig", "resp", "both"]).take(pa.array(orig + 2 * resp))
