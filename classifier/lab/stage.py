@@ -15,6 +15,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from classifier.errors import LabError
@@ -152,8 +153,9 @@ class Scenario:
     shows: str
     run: Run
     programs: tuple[str, ...] = ()
-    """``program:package`` each; without ``:package`` the package has the program's name; an empty
-    package (``hysteria:``) means that Debian has none."""
+    """``program:package`` each, ``module.NAME`` standing for a module of Debian's Python; without
+    ``:package`` the package has the program's name; an empty package (``hysteria:``) means that
+    Debian has none."""
     kernel: tuple[str, ...] = ()
     """What the kernel must be able to do: keys of ``network.PROBES``."""
     allowed: Allowed = field(default_factory=Allowed)
@@ -174,7 +176,7 @@ class Scenario:
         foreign: list[str] = []
         for program, package in zip(self.programs, self.packages, strict=True):
             name = program.partition(":")[0]
-            if shutil.which(name) is None:
+            if not _there(name):
                 (missing if package else foreign).append(package or name)
         if missing:
             return f"apt-get install {' '.join(dict.fromkeys(missing))}"
@@ -191,6 +193,14 @@ class Scenario:
         if features:
             return f"this kernel lacks {' '.join(features)}"
         return ""
+
+
+def _there(program: str) -> bool:
+    """Whether a program, or a module of Debian's Python, is installed."""
+    kind, _, module = program.partition(".")
+    if kind == "module":
+        return Path("/usr/lib/python3/dist-packages", module).is_dir()
+    return shutil.which(program) is not None
 
 
 SCENARIOS: dict[str, Scenario] = {}

@@ -1,0 +1,258 @@
+"""Small peers of live programs for the laboratory; run by Debian's Python inside a host.
+
+``peers.py KIND serve SETUP`` answers and prints ``ready``, ``peers.py KIND ask SETUP`` asks; a setup is
+JSON. WebSocket, gRPC and WebRTC are those of Debian's modules; games and calls are our own shapes.
+"""
+
+import asyncio
+import json
+import os
+import random
+import socket
+import ssl
+import struct
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+Setup = dict[str, Any]
+RTP = struct.Struct("!BBHII")  # RFC 3550, section 5.1
+
+
+def _ready() -> None:
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+
+
+def _sizes(setup: Setup) -> list[int]:
+    rng = random.Random(setup["seed"])
+    return [1 + int(setup["most"] ** rng.random()) for _ in range(setup["count"])]
+
+
+def _box(setup: Setup, bind: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in setup["address"] else socket.AF_INET
+    box = socket.socket(family, socket.SOCK_DGRAM)
+    if bind:
+        box.bind((setup["address"], setup["port"]))
+    else:
+        box.connect((setup["address"], setup["port"]))
+        box.settimeout(0.5)
+    return box
+
+
+def _answers(box: socket.socket, until: float) -> int:
+    """Take what comes until then; return how many datagrams."""
+    taken = 0
+    while (left := until - time.monotonic()) > 0:
+        box.settimeout(left)
+        try:
+            box.recv(65_536)
+            taken += 1
+        except TimeoutError:
+            break
+    return taken
+
+
+def websocket(setup: Setup, serve: bool) -> None:
+    """Exchange messages: text and bytes, each answered."""
+    import websockets
+
+    async def echo(peer: Any) -> None:
+        async for message in peer:
+            await peer.send(message[: max(1, len(message) // 2)])
+
+    async def answer() -> None:
+        context = None
+        if setup.get("certificate"):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(setup["certificate"], setup["key"])
+        async with websockets.serve(echo, setup["address"], setup["port"], ssl=context):
+            _ready()
+            await asyncio.Future()
+
+    async def ask() -> None:
+        place = f"[{setup['address']}]" if ":" in setup["address"] else setup["address"]
+        context = ssl.create_default_context(cafile=setup["ca"]) if setup["ca"] else None
+        more = {"ssl": context, "server_hostname": "www.example.net"} if context else {}
+        url = f"{'wss' if context else 'ws'}://{place}:{setup['port']}/chat"
+        rng = random.Random(setup["seed"])
+        async with websockets.connect(url, **more) as peer:
+            for size in _sizes(setup):
+                await peer.send("x" * size if rng.random() < 0.5 else os.urandom(size))
+                await peer.recv()
+                await asyncio.sleep(rng.expovariate(20))
+
+    asyncio.run(answer() if serve else ask())
+
+
+def grpc(setup: Setup, serve: bool) -> None:
+    """Call a method of one answer, and one that streams."""
+    from concurrent import futures
+
+    import grpc as rpc
+
+    def one(request: bytes, _context: Any) -> bytes:
+        return os.urandom(1 + len(request) // 2)
+
+    def many(request: bytes, _context: Any) -> Any:
+        for _ in range(4):
+            yield os.urandom(1 + len(request) // 4)
+            time.sleep(0.05)
+
+    place = f"[{setup['address']}]" if ":" in setup["address"] else setup["address"]
+    place = f"{place}:{setup['port']}"
+    if serve:
+        methods = {
+            "One": rpc.unary_unary_rpc_method_handler(one),
+            "Many": rpc.unary_stream_rpc_method_handler(many),
+        }
+        server = rpc.server(futures.ThreadPoolExecutor(8))
+        server.add_generic_rpc_handlers((rpc.method_handlers_generic_handler("lab.Lab", methods),))
+        if setup.get("certificate"):
+            pair = (Path(setup["key"]).read_bytes(), Path(setup["certificate"]).read_bytes())
+            server.add_secure_port(place, rpc.ssl_server_credentials([pair]))
+        else:
+            server.add_insecure_port(place)
+        server.start()
+        _ready()
+        server.wait_for_termination()
+        return
+    channel = rpc.insecure_channel(place)
+    if setup["ca"]:
+        trust = rpc.ssl_channel_credentials(Path(setup["ca"]).read_bytes())
+        named = (("grpc.ssl_target_name_override", "www.example.net"),)
+        channel = rpc.secure_channel(place, trust, options=named)
+    for number, size in enumerate(_sizes(setup)):
+        if number % 4:
+            channel.unary_unary("/lab.Lab/One")(os.urandom(size), timeout=20)
+        else:
+            list(channel.unary_stream("/lab.Lab/Many")(os.urandom(size), timeout=20))
+
+
+def webrtc(setup: Setup, serve: bool) -> None:
+    """Open a data channel (the offer goes over a TCP connection of its own) and send through it."""
+    import aiortc
+
+    def peer() -> Any:
+        return aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+
+    def packed(connection: Any) -> bytes:
+        told = connection.localDescription
+        return json.dumps({"sdp": told.sdp, "type": told.type}).encode() + b"\n"
+
+    async def on_offer(reader: Any, writer: Any) -> None:
+        connection = peer()
+
+        def opened(channel: Any) -> None:
+            channel.on("message", lambda said: channel.send(said[: max(1, len(said) // 2)]))
+
+        connection.on("datachannel", opened)
+        offer = json.loads(await reader.readline())
+        await connection.setRemoteDescription(aiortc.RTCSessionDescription(**offer))
+        await connection.setLocalDescription(await connection.createAnswer())
+        writer.write(packed(connection))
+        await writer.drain()
+
+    async def answer() -> None:
+        server = await asyncio.start_server(on_offer, setup["address"], setup["port"])
+        _ready()
+        await server.serve_forever()
+
+    async def ask() -> None:
+        connection = peer()
+        channel = connection.createDataChannel("lab")
+        opened, answered = asyncio.Event(), asyncio.Semaphore(0)
+        channel.on("open", opened.set)
+        channel.on("message", lambda _message: answered.release())
+        await connection.setLocalDescription(await connection.createOffer())
+        reader, writer = await asyncio.open_connection(setup["address"], setup["port"])
+        writer.write(packed(connection))
+        told = json.loads(await reader.readline())
+        await connection.setRemoteDescription(aiortc.RTCSessionDescription(**told))
+        await asyncio.wait_for(opened.wait(), 20)
+        for size in _sizes(setup):
+            channel.send(os.urandom(size))
+            await asyncio.wait_for(answered.acquire(), 20)
+            await asyncio.sleep(0.03)
+        await connection.close()
+        writer.close()
+
+    asyncio.run(answer() if serve else ask())
+
+
+def game(setup: Setup, serve: bool) -> None:
+    """Send what a player does at a fixed rate; the server tells where all players are."""
+    box = _box(setup, serve)
+    if serve:
+        _ready()
+        while True:
+            data, origin = box.recvfrom(2_048)
+            tick = struct.unpack_from("!I", data)[0]
+            others = random.randint(2, 12)
+            places = [random.uniform(-500, 500) for _ in range(3 * others)]
+            box.sendto(struct.pack(f"!IB{3 * others}f", tick, others, *places), origin)
+    rng = random.Random(setup["seed"])
+    place, got = [0.0, 0.0, 0.0], 0
+    for tick in range(setup["count"]):
+        place = [value + rng.gauss(0, 1) for value in place]
+        keys = rng.getrandbits(8)
+        box.send(struct.pack("!IB3f", tick, keys, *place) + b"\0" * rng.choice((0, 0, 4, 20)))
+        got += _answers(box, time.monotonic() + 1 / setup["rate"])
+    if not got:
+        raise SystemExit("no answer")
+
+
+def noise(setup: Setup, serve: bool) -> None:
+    """Exchange datagrams of random bytes."""
+    box = _box(setup, serve)
+    if serve:
+        _ready()
+        while True:
+            data, origin = box.recvfrom(2_048)
+            box.sendto(os.urandom(random.randint(1, len(data) + 100)), origin)
+    rng = random.Random(setup["seed"])
+    for size in _sizes(setup):
+        box.send(os.urandom(size))
+        _answers(box, time.monotonic() + rng.uniform(0.005, 0.08))
+
+
+def rtp(setup: Setup, serve: bool) -> None:
+    """Talk: 160 bytes of sound every 20 ms each way (G.711 in RTP)."""
+    box = _box(setup, serve)
+    if serve:
+        _ready()
+        while True:
+            data, origin = box.recvfrom(2_048)
+            _, kind, number, stamp, _source = RTP.unpack_from(data)
+            head = RTP.pack(0x80, kind & 0x7F, number, stamp, 0x1AB)
+            box.sendto(head + os.urandom(len(data) - RTP.size), origin)
+    rng = random.Random(setup["seed"])
+    source, first, stamp = rng.getrandbits(32), rng.getrandbits(15), rng.getrandbits(31)
+    for number in range(setup["count"]):
+        mark = 0x80 if number == 0 else 0
+        head = RTP.pack(
+            0x80, mark, first + number & 0xFFFF, stamp + 160 * number & 0xFFFFFFFF, source
+        )
+        box.send(head + os.urandom(160))
+        _answers(box, time.monotonic() + 0.02)
+
+
+KINDS = {
+    "websocket": websocket,
+    "grpc": grpc,
+    "webrtc": webrtc,
+    "game": game,
+    "random": noise,
+    "rtp": rtp,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Serve, or ask until done."""
+    KINDS[arguments[0]](json.loads(arguments[2]), arguments[1] == "serve")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
