@@ -1,14 +1,18 @@
-"""Captures to flows against nfstream: ``python benchmarks/throughput.py CAPTURE [--runs N]``.
+"""Captures to flows against nfstream and nDPI's reader: ``throughput.py CAPTURE [--runs N]``.
 
-Each measurement is a process of its own, ours and the peer's in turn; the table gives medians and
-the ratio of the pairs. ``benchmarks/make_capture.py`` makes a capture. Needs the extra
-``benchmark``: ``python -m pip install -e ".[benchmark]"``.
+Each measurement is a process of its own, ours and the peers' in turn; the tables give medians, and
+the ratios of the runs of one turn. Peak memory is the largest resident set of one process (VmHWM),
+so of nfstream its reader or its meter, whichever is larger. ``benchmarks/make_capture.py`` makes a
+capture. Needs the extra ``benchmark`` (``python -m pip install -e ".[benchmark]"``) and, for the
+second peer, ``ndpiReader`` (Debian: libndpi-bin); a peer that is missing is named and left out.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -16,40 +20,40 @@ import tempfile
 import time
 from pathlib import Path
 
-ENGINE, PEER = "engine", "nfstream"
+ENGINE, NFSTREAM, NDPI = "engine", "nfstream", "ndpiReader"
+SMALL = 2000  # packets of the capture that first and later runs are measured on
+
+Measured = dict[str, float]
 
 
-def measure_engine(capture: str) -> dict[str, float]:
+def measure_engine(capture: str) -> Measured:
     """Packets to flow table: statistics, 32-packet series, payload heads; compiled, in process."""
     from classifier._jit import PLAIN_WORK, spend
+    from classifier.datasets import demo
     from classifier.flows import FlowTable
     from classifier.wire import open_capture
 
-    def run() -> tuple[int, int]:
+    def run(path: str) -> tuple[int, int]:
         table, flows = FlowTable(), 0
-        reader = open_capture(capture)
+        reader = open_capture(path)
         for packets, buffer in reader.batches():
             flows += sum(batch.flows.size for batch in table.add(packets, buffer))
         flows += sum(batch.flows.size for batch in table.finish())
         return reader.packets_read, flows
 
-    from classifier.datasets import demo
-
-    path, capture = capture, str(demo().capture)
     spend(PLAIN_WORK)
-    run()  # compile, or load what was compiled
-    capture = path
+    run(str(demo().capture))  # compile, or load what was compiled
     cpu, wall = time.process_time(), time.perf_counter()
-    packets, flows = run()
+    packets, flows = run(capture)
     return {
         "packets": packets,
         "flows": flows,
-        "cpu": time.process_time() - cpu,
-        "wall": time.perf_counter() - wall,
+        "inside": time.process_time() - cpu,
+        "inside_wall": time.perf_counter() - wall,
     }
 
 
-def measure_nfstream(capture: str, dissections: int) -> dict[str, float]:
+def measure_nfstream(capture: str, dissections: int) -> Measured:
     from nfstream import NFStreamer
 
     cpu, wall = time.process_time(), time.perf_counter()
@@ -70,17 +74,18 @@ def measure_nfstream(capture: str, dissections: int) -> dict[str, float]:
     return {
         "packets": packets,
         "flows": flows,
-        "cpu": time.process_time() - cpu + meters,
-        "wall": time.perf_counter() - wall,
+        "inside": time.process_time() - cpu + meters,
+        "inside_wall": time.perf_counter() - wall,
     }
 
 
-def process(arguments: list[str], **environment: str) -> dict[str, float]:
+def process(arguments: list[str], **environment: str) -> Measured:
     """Run a process; return its wall and CPU seconds and peak memory, its children included."""
+    around = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     with tempfile.TemporaryFile() as out:
         wall = time.perf_counter()
         child = subprocess.Popen(
-            arguments, stdout=out, stderr=subprocess.DEVNULL, env={**os.environ, **environment}
+            arguments, stdout=out, stderr=subprocess.DEVNULL, env={**around, **environment}
         )
         _, status, usage = os.wait4(child.pid, 0)
         wall = time.perf_counter() - wall
@@ -90,65 +95,101 @@ def process(arguments: list[str], **environment: str) -> dict[str, float]:
         out.seek(0)
         lines = out.read().splitlines()
     measured = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "mib": usage.ru_maxrss / 1024}
+    measured["inside"] = measured["cpu"]  # a program without interpreter is measured as a whole
     if lines and lines[-1].startswith(b'{"packets"'):
-        inside = json.loads(lines[-1])
-        measured |= {"inside_cpu": inside["cpu"], "packets": inside["packets"]}
-        measured["flows"] = inside["flows"]
+        measured |= json.loads(lines[-1])
     return measured
 
 
-def pairs(ours: list[str], peer: list[str], runs: int) -> list[tuple[dict, dict]]:
-    process(ours), process(peer)  # warm the caches of both
-    return [(process(ours), process(peer)) for _ in range(runs)]
+def turns(commands: dict[str, list[str]], runs: int) -> list[dict[str, Measured]]:
+    """Measure all commands in turn, as often as asked, after one turn that warms the caches."""
+    for command in commands.values():
+        process(command)
+    return [{name: process(command) for name, command in commands.items()} for _ in range(runs)]
 
 
-def row(name: str, key: str, unit: str, measured: list[tuple[dict, dict]]) -> str:
-    ours = statistics.median(a[key] for a, _ in measured)
-    peer = statistics.median(b[key] for _, b in measured)
-    ratio = statistics.median(b[key] / a[key] for a, b in measured)
-    return f"| {name} | {ours:.2f} {unit} | {peer:.2f} {unit} | {ratio:.1f} |"
+def line(what: str, key: str, unit: str, measured: list[dict[str, Measured]]) -> str:
+    """Write one row of the table: ours, then each peer with the ratio to ours."""
+    ours, *peers = measured[0]
+    cells = [what, f"{statistics.median(turn[ours][key] for turn in measured):.2f} {unit}"]
+    for peer in (NFSTREAM, NDPI):
+        if peer in peers:
+            value = statistics.median(turn[peer][key] for turn in measured)
+            ratio = statistics.median(turn[peer][key] / turn[ours][key] for turn in measured)
+            cells += [f"{value:.2f} {unit}", f"{ratio:.1f}"]
+        else:
+            cells += ["missing", ""]
+    return "| " + " | ".join(cells) + " |"
+
+
+def first_packets(capture: Path, out: Path, n: int) -> None:
+    """Write the first packets of a little-endian pcap to a file of their own."""
+    with capture.open("rb") as file, out.open("wb") as to:
+        to.write(file.read(24))
+        for _ in range(n):
+            header = file.read(16)
+            to.write(header + file.read(int.from_bytes(header[8:12], "little")))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("capture", type=Path)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", choices=(ENGINE, PEER), help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=(ENGINE, NFSTREAM), help=argparse.SUPPRESS)
     parser.add_argument("--dissections", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     capture = str(options.capture)
     if options.only:
         engine = options.only == ENGINE
-        result = (
-            measure_engine(capture) if engine else measure_nfstream(capture, options.dissections)
+        print(
+            json.dumps(
+                measure_engine(capture)
+                if engine
+                else measure_nfstream(capture, options.dissections)
+            )
         )
-        print(json.dumps(result))
         return
-    me = [sys.executable, __file__, capture, "--only"]
-    with tempfile.TemporaryDirectory() as folder:
-        replay = [sys.executable, "-m", "classifier", "replay", capture, "--policy"]
-        replay += ["registered-only", "--out", f"{folder}/flows.parquet"]
-        from classifier.datasets import demo
+    report(options.capture, options.runs)
 
-        replay += ["--registry", str(demo().register)]
-        engine = pairs([*me, ENGINE], [*me, PEER], options.runs)
-        whole = pairs(replay, [*me, PEER, "--dissections", "20"], options.runs)
-        small = [sys.executable, "-m", "classifier", "replay", str(demo().capture)]
-        cold = process(small, NUMBA_CACHE_DIR=f"{folder}/cold")
-        warm = statistics.median(process(small)["wall"] for _ in range(options.runs))
-    packets, flows = engine[0][0]["packets"], engine[0][0]["flows"]
-    print(
-        f"{options.capture.name}: {packets:,} packets, {flows:,} flows; medians of {options.runs}\n"
-    )
-    print("| | classifier | nfstream | times |\n|---|---|---|---|")
-    print(row("packets to flow table, in process, CPU", "inside_cpu", "s", engine))
-    print(row("the same, peak memory", "mib", "MiB", engine))
-    print(row("whole process with detection, wall", "wall", "s", whole))
-    print(row("the same, peak memory", "mib", "MiB", whole))
-    rate = packets / statistics.median(a["inside_cpu"] for a, _ in engine) / 1e6
+
+def report(capture: Path, runs: int) -> None:
+    from classifier.datasets import demo
+
+    me = [sys.executable, __file__, str(capture), "--only"]
+    peers, dissecting = {}, {}
+    if importlib.util.find_spec("nfstream") is None:
+        print('nfstream is missing: python -m pip install -e ".[benchmark]"', file=sys.stderr)
+    else:
+        peers[NFSTREAM] = [*me, NFSTREAM]
+        dissecting[NFSTREAM] = [*me, NFSTREAM, "--dissections", "20"]
+    if shutil.which(NDPI) is None:
+        print("ndpiReader is missing: apt-get install libndpi-bin", file=sys.stderr)
+    else:
+        peers[NDPI] = dissecting[NDPI] = [NDPI, "-q", "-i", str(capture)]
+    with tempfile.TemporaryDirectory() as folder:
+        out = ["--registry", str(demo().register), "--policy", "registered-only"]
+        out += ["--out", f"{folder}/flows.parquet"]
+        replay = [sys.executable, "-m", "classifier", "replay"]
+        engine = turns({ENGINE: [*me, ENGINE], **peers}, runs)
+        whole = turns({"replay": [*replay, str(capture), *out], **dissecting}, runs)
+        cold = process([*replay, str(capture), *out], NUMBA_CACHE_DIR=f"{folder}/cold")
+        small = Path(folder, "small.pcap")
+        first_packets(capture, small, SMALL)
+        first = process([*replay, str(small), *out], NUMBA_CACHE_DIR=f"{folder}/none")
+        later = [process([*replay, str(small), *out])["wall"] for _ in range(runs)]
+    packets, flows = engine[0][ENGINE]["packets"], engine[0][ENGINE]["flows"]
+    print(f"{capture.name}: {packets:,} packets, {flows:,} flows; medians of {runs} turns\n")
+    print("| | classifier | nfstream | times | ndpiReader | times |\n|---|---|---|---|---|---|")
+    print(line("packets to flow table, in process, CPU", "inside", "s", engine))
+    print(line("the same, peak memory", "mib", "MiB", engine))
+    print(line("whole process with detection, wall", "wall", "s", whole))
+    print(line("the same, CPU", "cpu", "s", whole))
+    print(line("the same, peak memory", "mib", "MiB", whole))
+    rate = packets / statistics.median(turn[ENGINE]["inside"] for turn in engine) / 1e6
     print(f"\nin process: {rate:.1f} million packets/s")
-    print(f"first run ever, nothing compiled, on the demo capture: {cold['wall']:.1f} s")
-    print(f"later runs on it: {warm:.2f} s")
+    print(f"whole process with nothing compiled: {cold['wall']:.1f} s")
+    print(f"{SMALL:,} packets, first run ever: {first['wall']:.2f} s")
+    print(f"{SMALL:,} packets, later runs: {statistics.median(later):.2f} s")
 
 
 if __name__ == "__main__":
