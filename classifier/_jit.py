@@ -40,7 +40,7 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: Units of work (a packet, or what takes as long) that a process does before it compiles.
-PLAIN_WORK = 4000
+PLAIN_WORK = 6000
 
 
 class _Work:
