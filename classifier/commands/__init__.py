@@ -1,6 +1,7 @@
 """The verbs of the command, one file for each noun: options in, exit code out."""
 
 from classifier.commands import (
+    datasets,
     detectors,
     evaluating,
     lab,
@@ -13,4 +14,4 @@ from classifier.commands import (
 __all__ = ["COMMANDS"]
 
 #: Modules whose ``add`` enters their verbs, in the order that ``--help`` shows.
-COMMANDS = (replaying, simulating, evaluating, detectors, registry, policy, lab)
+COMMANDS = (replaying, simulating, evaluating, detectors, registry, policy, datasets, lab)

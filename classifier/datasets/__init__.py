@@ -10,7 +10,23 @@ Examples
 'Apache-2.0'
 """
 
-from classifier.datasets._load import Dataset, load
+from classifier.datasets._load import Dataset, load, record
 from classifier.datasets._manifest import DataFile, Demo, Manifest, demo, list
+from classifier.datasets._overlap import Leaks, duplicates, leak_check
+from classifier.datasets._splits import Split, grouped_split
 
-__all__ = ["DataFile", "Dataset", "Demo", "Manifest", "demo", "list", "load"]
+__all__ = [
+    "DataFile",
+    "Dataset",
+    "Demo",
+    "Leaks",
+    "Manifest",
+    "Split",
+    "demo",
+    "duplicates",
+    "grouped_split",
+    "leak_check",
+    "list",
+    "load",
+    "record",
+]

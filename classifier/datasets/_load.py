@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["Dataset", "load"]
+__all__ = ["Dataset", "load", "record"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,35 @@ def load(
     if entry.reader == "arff":
         return _readers.arff(entry, folder, (scenario, timeout_s, side), verify=verify)
     return _readers.READERS[entry.reader](entry, folder, verify=verify)
+
+
+def record(name: str, path: "str | os.PathLike[str]") -> Path:
+    """Write digests of the files of a set without published ones, for later loads to compare with.
+
+    Parameters
+    ----------
+    name : str
+        Name of a data set that users bring.
+    path : path
+        Folder in which it lies; gets a file ``SHA256SUMS`` in the form of sha256sum.
+
+    Returns
+    -------
+    pathlib.Path
+        Of that file.
+
+    Raises
+    ------
+    ResourceError
+        If there is nothing to record, or the list cannot be written.
+    """
+    entry = _manifest.find(name)
+    if not entry.reader:
+        problem = f"the manifest of {name!r} has digests already"
+        raise ResourceError(problem, remedy="verify it without recording")
+    from classifier.datasets import _readers
+
+    return _readers.record(entry, Path(path))
 
 
 def _shipped(entry: Manifest, verify: bool) -> Dataset:

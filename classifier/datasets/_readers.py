@@ -15,7 +15,17 @@ from classifier.errors import ResourceError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["READERS", "arff", "captures_in", "cesnet", "labelled", "labels", "names", "recorded"]
+__all__ = [
+    "READERS",
+    "arff",
+    "captures_in",
+    "cesnet",
+    "labelled",
+    "labels",
+    "names",
+    "record",
+    "recorded",
+]
 
 #: Name of the list of digests that a user may put, or let us write, into a folder.
 SUMS = "SHA256SUMS"
@@ -279,6 +289,30 @@ def recorded(folder: Path, found: dict[str, Path]) -> int:
             raise ResourceError(problem, path=str(path), remedy=remedy)
         compared += 1
     return compared
+
+
+def record(entry: Manifest, folder: Path) -> Path:
+    """Write ``SHA256SUMS`` over what a reader of this set would read; return its path.
+
+    Raises
+    ------
+    ResourceError
+        If there is nothing to read, or the list cannot be written.
+    """
+    ends = r"\.csv(\.gz|\.xz)?$" if entry.reader == "cesnet" else r"\.arff(\.gz|\.xz)?$"
+    if entry.reader in ("names", "labels"):
+        found = [*captures_in(folder).values(), *folder.glob("labels.csv")]
+    else:
+        found = [path for path in sorted(folder.rglob("*")) if re.search(ends, path.name)]
+    if not found:
+        raise ResourceError("there is nothing to record", path=str(folder), remedy="check the path")
+    lines = [f"{_manifest.digest(path)}  {path.relative_to(folder)}\n" for path in sorted(found)]
+    try:
+        (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+    except OSError as error:
+        problem = f"the list cannot be written ({error.strerror})"
+        raise ResourceError(problem, path=str(folder / SUMS), remedy="check the folder") from error
+    return folder / SUMS
 
 
 def _of_rows(entry: Manifest, found: dict[str, Path], rows: "pd.DataFrame") -> Dataset:
