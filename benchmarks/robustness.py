@@ -1,0 +1,75 @@
+"""How verdicts move under perturbations, on runs of the laboratory: the table of docs/robustness.md.
+
+    python benchmarks/robustness.py FOLDER [--perturb NAMES] [--write docs/robustness.md]
+
+FOLDER holds what ``classifier lab make --out FOLDER`` wrote: a folder for each run, with its capture and
+``labels.csv``. Each capture is judged once as it is and once for each perturbation.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+import classifier
+from classifier.perturb import PERTURBATIONS, Movement, movements
+from classifier.pipeline import make_options
+from classifier.report.labels import read_labels
+
+BEGIN, END = "<!-- table: benchmarks/robustness.py -->", "<!-- end of the table -->"
+
+
+def measured(folder: Path, names: list[str], model: str | None) -> tuple[int, list[Movement]]:
+    """Return the number of captures, and how verdicts on their labels move."""
+    captures = sorted(folder.glob("*/*.pcap*"))
+    frames = [
+        pd.read_csv(path, dtype=str, keep_default_na=False) for path in folder.glob("*/labels.csv")
+    ]
+    labels = read_labels(pd.concat(frames, ignore_index=True))
+    run = classifier.classify(list(captures), separate=True, model=model, progress=False)
+    options = make_options(separate=True, model=model)
+    return len(captures), movements(run.table, labels, list(captures), options, names)
+
+
+def table(moved: list[Movement]) -> str:
+    """Return a row for each family: labels called a VPN as they are, and under each perturbation."""
+    names = list(dict.fromkeys(m.perturbation for m in moved))
+    families = list(dict.fromkeys(m.family for m in moved))
+    by = {(m.perturbation, m.family): m for m in moved}
+    lines = [
+        f"| family | labels | called | {' | '.join(f'`{name}`' for name in names)} |",
+        f"|---|{'---|' * (len(names) + 2)}",
+    ]
+    for family in families:
+        first = by[names[0], family]
+        cells = []
+        for name in names:
+            m = by[name, family]
+            gone = f" ({m.gone} gone)" if m.gone else ""
+            cells.append(("=" if m.called_after == m.called_before else str(m.called_after)) + gone)
+        lines.append(f"| {family} | {first.labels} | {first.called_before} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--perturb", default=",".join(PERTURBATIONS))
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--write", type=Path, help="page whose table is to be replaced")
+    options = parser.parse_args()
+    model = None if options.model == "none" else options.model
+    n, moved = measured(options.folder, options.perturb.split(","), model)
+    text = f"{n} captures.\n\n{table(moved)}"
+    if options.write is None:
+        print(text)
+    else:
+        page = options.write.read_text(encoding="utf-8")
+        head, tail = page.partition(BEGIN)[0], page.partition(END)[2]
+        options.write.write_text(f"{head}{BEGIN}\n{text}{END}{tail}", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
