@@ -30,6 +30,9 @@ __all__ = [
     "string_column",
 ]
 
+SCTP = 132
+SCTP_INIT = 1  # type of the first chunk, which begins an association: RFC 9260 section 3.3.2
+
 _EVIDENCE = pa.struct(
     [
         ("detector", pa.string()),
@@ -154,9 +157,12 @@ def _evidence_column(batch: FlowBatch, identification: Identification) -> pa.Lis
 
 
 def _start_seen(
-    flows: NDArray[np.void], names: Names, identification: Identification
+    batch: FlowBatch, names: Names, identification: Identification
 ) -> NDArray[np.bool_]:
+    flows = batch.flows
     seen: NDArray[np.bool_] = flows["start_seen"].astype(np.bool_) | names.starts
+    sctp = np.flatnonzero((flows["proto"] == SCTP) & (flows["orig_stop"] > flows["orig_start"]))
+    seen[sctp] |= batch.payload[flows["orig_start"][sctp]] == SCTP_INIT
     started = np.fromiter((e.flow for e in identification.evidence if e.starts), np.int64)
     seen[started] = True
     return seen
@@ -199,7 +205,7 @@ def observed_columns(
         "resp_ip": address_column(flows["resp_hi"], flows["resp_lo"], ip_version),
         "vlan": _vlan_column(flows["wrapping"]),
         "encapsulation": _encapsulation_column(flows["wrapping"]),
-        "start_seen": pa.array(_start_seen(flows, names, identification)),
+        "start_seen": pa.array(_start_seen(batch, names, identification)),
         "application": application,
         "service": service,
         "server_name": string_column(names.server_name),

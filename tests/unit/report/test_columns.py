@@ -101,6 +101,15 @@ def test_evidence_names_the_frame_in_the_capture() -> None:
     assert (second["decided_packet"], second["bytes_before"]) == (2, 29)
 
 
+def test_sctp_starts_with_an_init_chunk_and_with_nothing_else() -> None:
+    init, data = bytes.fromhex("0100 0014"), bytes.fromhex("0003 0014")
+    flows = batch(
+        F(132, [P(0, init), P(1, data)]), F(132, [P(0, data), P(1, init)]), F(132, [P(0, b"")])
+    )
+    made = observed(flows, ["sctp"] * 3, [])
+    assert [row["start_seen"] for row in made] == [True, False, False]
+
+
 @pytest.mark.parametrize("source", ["flow", "names", "evidence"])
 def test_a_start_is_seen_whoever_saw_it(source: str) -> None:
     flows = two_flows()
