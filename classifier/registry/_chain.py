@@ -64,7 +64,7 @@ class Chain:
             Texts of rows; ``start`` is the first one of the change.
         start : int
         """
-        digest = hashlib.sha256(self.digest.encode())
+        digest = hashlib.sha256(self.digest.encode("utf-8", "surrogateescape"))
         facts = [number, *(said[name] for name in CHANGE_COLUMNS)]
         digest.update(json.dumps(facts, separators=(",", ":")).encode())
         digest.update(entries.astype("<i8").tobytes())

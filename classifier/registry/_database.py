@@ -43,6 +43,7 @@ __all__ = [
     "TABLE",
     "Entry",
     "append",
+    "columns_of",
     "connected",
     "copy",
     "copy_rows",
@@ -212,22 +213,30 @@ def write(source: str, work: Callable[["Connection"], T]) -> T:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _create(name: str, connection: "Connection") -> None:
-    """Make tables and triggers where they are missing; refuse tables that cannot be written."""
+def columns_of(connection: "Connection", table: str) -> list[str]:
+    """Return the names of a table's columns, empty where there is no such table."""
     import sqlalchemy
 
-    inspector = sqlalchemy.inspect(connection)
+    if not sqlalchemy.inspect(connection).has_table(table):
+        return []
+    nothing = sqlalchemy.select(sqlalchemy.text("*")).select_from(sqlalchemy.table(table))
+    return list(connection.execute(nothing.where(sqlalchemy.false())).keys())
+
+
+def _create(name: str, connection: "Connection") -> None:
+    """Make tables and triggers where they are missing; refuse tables that cannot be written."""
     schema = _schema()
-    found = {table for table in (TABLE, CHANGES) if inspector.has_table(table)}
-    for table in found:
-        present = {column["name"] for column in inspector.get_columns(table)}
+    found = 0
+    for table in (TABLE, CHANGES):
+        present = columns_of(connection, table)
+        found += bool(present)
         missing = [column.name for column in schema.tables[table].columns]
-        missing = [column for column in missing if column not in present]
+        missing = [column for column in missing if present and column not in present]
         if missing:
             remedy = f"import it into another one: registry import {name} --into NEW.db"
             problem = f"the table {table} has no {', '.join(missing)} and cannot be written to"
             raise RegistryError(problem, path=name, remedy=remedy)
-    if len(found) < 2:
+    if found < 2:
         schema.create_all(connection)
         if connection.dialect.name == "sqlite":
             for text in _TRIGGERS.values():
@@ -238,7 +247,7 @@ def _create(name: str, connection: "Connection") -> None:
 def _schema() -> "MetaData":
     """Return the tables as this library creates them."""
     import sqlalchemy
-    from sqlalchemy import Column, Integer, MetaData, Text
+    from sqlalchemy import Column, Integer, MetaData, String, Text
 
     schema = MetaData()
     sqlalchemy.Table(
@@ -249,7 +258,15 @@ def _schema() -> "MetaData":
         Column("change", Integer, nullable=False),
         Column("recorded_at", Text, nullable=False),
         *(
-            Column(name, Text, nullable=False, index=name == "registration_id")
+            Column(
+                name,
+                # MySQL and MariaDB index no text of any length.
+                Text().with_variant(String(255), "mysql", "mariadb"),
+                nullable=False,
+                index=True,
+            )
+            if name == "registration_id"
+            else Column(name, Text, nullable=False)
             for name in _TEXT_COLUMNS
         ),
     )
@@ -273,7 +290,16 @@ def last_change(connection: "Connection") -> tuple[int, str, str]:
     table = _schema().tables[CHANGES]
     query = sqlalchemy.select(table.c.change, table.c.recorded_at, table.c.digest)
     found = connection.execute(query.order_by(table.c.change.desc()).limit(1)).first()
-    return (int(found[0]), str(found[1]), str(found[2])) if found else (0, "", "")
+    if not found:
+        return 0, "", ""
+    try:
+        parse_time(str(found[1]))
+        return int(found[0]), str(found[1]), str(found[2])
+    except (ValueError, TypeError) as error:
+        problem = "the last change has no number or no time"
+        raise RegistryError(
+            problem, path=CHANGES, remedy="look at it with `registry verify`"
+        ) from error
 
 
 def last_row(connection: "Connection") -> int:
@@ -281,9 +307,14 @@ def last_row(connection: "Connection") -> int:
     import sqlalchemy
 
     table = _schema().tables[TABLE]
-    return int(
-        connection.execute(sqlalchemy.select(sqlalchemy.func.max(table.c.row))).scalar() or 0
-    )
+    found = connection.execute(sqlalchemy.select(sqlalchemy.func.max(table.c.row))).scalar()
+    try:
+        return int(found or 0)
+    except (ValueError, TypeError) as error:
+        problem = "a row has no number"
+        raise RegistryError(
+            problem, path=TABLE, remedy="look at it with `registry verify`"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -49,8 +50,11 @@ _GUARDED = rb"^'('*[=+\-@])"
 def _read(path: Path, limit: int) -> bytes:
     """Return a file's bytes."""
     try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        if str(path) == "-":
+            data = sys.stdin.buffer.read(limit + 1)
+        else:
+            with path.open("rb") as file:
+                data = file.read(limit + 1)
     except OSError as error:
         reason = (error.strerror or "unreadable").lower()
         raise RegistryError(reason, path=path.name, remedy=f"looked for it at {path}") from error

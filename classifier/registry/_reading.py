@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from classifier.errors import RegistryError
 from classifier.registry._chain import CHANGE_COLUMNS
-from classifier.registry._database import BATCH, CHANGES, ORIGIN, TABLE, connected, name_of
+from classifier.registry._database import (
+    BATCH,
+    CHANGES,
+    ORIGIN,
+    TABLE,
+    columns_of,
+    connected,
+    name_of,
+)
 from classifier.registry._fields import COLUMN_NAMES, DETAIL_NAMES
 from classifier.registry._parse import FIELD_LIMIT, Raw, binary_column
 
@@ -43,7 +51,7 @@ class Stored:
 def read_database(
     source: str, connection: "Connection | None" = None, *, registration_id: str | None = None
 ) -> Stored:
-    """Read all versions of all rows, or those of one registration, the oldest first.
+    """Read all versions of all rows, the oldest first; of one registration without the changes.
 
     Raises
     ------
@@ -57,14 +65,12 @@ def read_database(
 
 
 def _read(name: str, connection: "Connection", registration_id: str | None) -> Stored:
-    import sqlalchemy
 
     if connection.dialect.name == "sqlite":
         _refuse_computed(name, connection)
-    inspector = sqlalchemy.inspect(connection)
-    if not inspector.has_table(TABLE):
+    present = columns_of(connection, TABLE)
+    if not present:
         raise RegistryError(f"has no table {TABLE}", path=name, remedy=ORIGIN)
-    present = {column["name"] for column in inspector.get_columns(TABLE)}
     missing = [column for column in COLUMN_NAMES if column not in present]
     if missing:
         problem = f"the table {TABLE} lacks {', '.join(missing)}"
@@ -91,14 +97,14 @@ def _read(name: str, connection: "Connection", registration_id: str | None) -> S
         entry=numbers.get("entry"),
         details={key: columns[key] for key in DETAIL_NAMES if key in columns},
     )
-    if "change" not in numbers or not inspector.has_table(CHANGES):
+    written = columns_of(connection, CHANGES) if registration_id is None else []
+    if "change" not in numbers or not written:
         return Stored(raw)
-    return Stored(raw, numbers["change"], _read_changes(name, connection, inspector))
+    return Stored(raw, numbers["change"], _read_changes(name, connection, written))
 
 
-def _read_changes(name: str, connection: "Connection", inspector: Any) -> pa.Table:
+def _read_changes(name: str, connection: "Connection", present: Sequence[str]) -> pa.Table:
     names = ["change", *CHANGE_COLUMNS, "digest"]
-    present = {column["name"] for column in inspector.get_columns(CHANGES)}
     missing = [column for column in names if column not in present]
     if missing:
         problem = f"the table {CHANGES} lacks {', '.join(missing)}"

@@ -55,7 +55,8 @@ class Finding:
     Attributes
     ----------
     kind : str
-        ``duplicate``, ``overlap``, ``bogon``, ``wide``; of `verify` also ``history`` (an error).
+        ``duplicate``, ``overlap``, ``bogon``, ``wide``, ``holder`` (one identifier, several holders);
+        of `verify` also ``row`` (one that cannot be used) and ``history`` (an error).
     problem, remedy : str
     path : str
         The register.
@@ -117,6 +118,7 @@ def check_rows(
     live = np.isin(rows["status"], _LIVE)
     findings = [*_bogons(registrations, live & asked, path)]
     findings += _wide(registrations, live & asked, path)
+    findings += _holders(registrations, live, asked, path, most)
     return findings + _around(registrations, np.flatnonzero(live), asked, path, most)
 
 
@@ -164,6 +166,46 @@ def _wide(registrations: Registrations, asked: NDArray[np.bool_], path: str) -> 
             problem = f"a /{length} is wider than /{least}"
             remedy = "register the addresses that are used"
             yield _first(registrations, index, "wide", problem, remedy, path)
+
+
+def _holders(
+    registrations: Registrations,
+    live: NDArray[np.bool_],
+    asked: NDArray[np.bool_],
+    path: str,
+    most: int,
+) -> Iterable[Finding]:
+    """Find identifiers that rows of several holders share, but for rows that the window closed."""
+    closed = np.asarray(registrations.details.column("state").to_numpy() != "", bool)
+    index = np.flatnonzero(live & ~closed)
+    columns: list[Any] = [
+        registrations.text.column(name).combine_chunks().dictionary_encode()
+        for name in ("registration_id", "organisation")
+    ]
+    owner, holder = (column.indices.to_numpy()[index] for column in columns)
+    order = np.lexsort((index, owner))
+    owner, holder, index = owner[order], holder[order], index[order]
+    first = np.append(True, owner[1:] != owner[:-1])[: owner.size]
+    begins = np.flatnonzero(first)
+    sizes = np.diff(np.append(begins, owner.size))
+    other = holder != np.repeat(holder[begins], sizes)
+    concerned = (
+        np.repeat(np.add.reduceat(asked[index], begins) > 0, sizes) if begins.size else other
+    )
+    places = np.flatnonzero(other & concerned)
+    places = places[np.unique(owner[places], return_index=True)[1]]
+    begin_of = np.repeat(begins, sizes)
+    names = [column.dictionary for column in columns]
+    for place in places[:most].tolist():
+        name = names[0][int(owner[place])].as_py()
+        one, two = (names[1][int(holder[at])].as_py() for at in (begin_of[place], place))
+        line = int(registrations.lines[index[place]])
+        problem = f"{name} is of {one} and of {two}"
+        remedy = "give each holder identifiers of its own"
+        yield Finding("holder", problem, remedy, path, line, name)
+    if places.size > most:
+        problem = f"{places.size - most:,} more identifiers are of several holders"
+        yield Finding("holder", problem, "mend those above first", path, count=places.size - most)
 
 
 def _around(

@@ -44,6 +44,8 @@ def _read(source: str) -> Stored:
     suffix = Path(source).suffix.lower()
     if _database.is_url(source) or suffix == ".db":
         return read_database(source)
+    if source == "-":
+        return Stored(_files.read_csv(Path(source)))
     if suffix not in _READERS:
         raise RegistryError("is no register", path=Path(source).name, remedy=_SUFFIXES)
     return Stored(_READERS[suffix](Path(source)))
@@ -73,8 +75,11 @@ class Registry:
         self._changes = None if stored is None else stored.changes
         self._change: NDArray[np.int64] | None = None
         if stored is not None and stored.change is not None:
-            places = np.searchsorted(stored.raw.lines, registrations.lines)
-            self._change = stored.change[places]
+            lines = stored.raw.lines
+            if registrations.rows.size == lines.size:
+                self._change = stored.change
+            elif (np.diff(lines) > 0).all():  # bad rows were left out
+                self._change = stored.change[np.searchsorted(lines, registrations.lines)]
 
     @classmethod
     def open(
@@ -85,7 +90,8 @@ class Registry:
         Parameters
         ----------
         path_or_url : str or path
-            A ``.csv``, ``.json`` or ``.db`` (SQLite) file, or an SQLAlchemy URL.
+            A ``.csv``, ``.json`` or ``.db`` (SQLite) file, an SQLAlchemy URL, or ``-`` for CSV from
+            standard input.
         skip_bad_rows : bool
             Leave rows out that cannot be used and list them in ``problems``.
 

@@ -136,7 +136,8 @@ def _order(stored: Stored, change: NDArray[np.int64], changes: pa.Table) -> str:
     n_rows: NDArray[np.int64] = changes.column("n_rows").to_numpy()
     if not np.array_equal(numbers, np.arange(1, numbers.size + 1)):
         return "changes are missing: their numbers have gaps"
-    if (n_rows < 0).any() or not np.array_equal(change, np.repeat(numbers, np.maximum(n_rows, 0))):
+    possible = ((n_rows >= 0) & (n_rows <= change.size)).all() and n_rows.sum() == change.size
+    if not possible or not np.array_equal(change, np.repeat(numbers, n_rows)):
         return "rows are missing, or stand in another order than that of their changes"
     lines = stored.raw.lines
     if lines.size and not np.array_equal(lines, np.arange(1, lines.size + 1)):

@@ -146,6 +146,15 @@ def test_an_import_is_tried_reported_and_done(registry, tmp_path):
     assert "choose another place" in err
 
 
+def test_a_list_comes_from_standard_input(registry, monkeypatch):
+    row = "R-1,A,bank,9.9.9.9,server,any,any,2024-01-01,,active"
+    text = io.TextIOWrapper(io.BytesIO(f"{HEADER}\n{row}\nbad\n".encode()))
+    monkeypatch.setattr("sys.stdin", text)
+    code, out, err = registry("import", "-", "--into", "r.db", "--skip-bad-rows")
+    assert (code, out) == (0, "1 added, 0 changed, 0 unchanged, 1 refused\n")
+    assert err.startswith("-:3: ")
+
+
 def test_counts_over_time(registry):
     demo = str(datasets.demo().register)
     code, out, _ = registry("stats", demo, "--every", "year", "--format", "json")

@@ -174,6 +174,19 @@ def test_nested_overlaps_name_the_nearest_holder_around(write):
     ]
 
 
+def test_one_identifier_of_two_holders_is_reported_but_not_where_a_holder_was_renamed(
+    write, tmp_path
+):
+    into = tmp_path / "r.db"
+    import_rows(write(GOOD), into, recorded_at="2022-01-01")
+    Window(into).amend("R-1", organisation="New Name", on="2024-01-01", **SAID)
+    assert Registry.open(into).check() == []
+    row = "R-2,Another,ngo,9.9.1.1,server,any,any,2021-03-01,,active"
+    (finding,) = import_rows(write([row]), into).findings
+    assert (finding.kind, finding.registration_id) == ("holder", "R-2")
+    assert "R-2 is of A Bank and of Another" in str(finding)
+
+
 def process(code, *arguments):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(

@@ -78,6 +78,7 @@ def test_a_longer_history_begins_with_the_shorter_one(path, tmp_path):
         ("UPDATE changes SET action = 'approve' WHERE change = 8", "change 8"),
         ("UPDATE changes SET n_rows = 1 WHERE change = 8", "rows are missing"),
         ("UPDATE changes SET n_rows = -5 WHERE change = 1", "rows are missing"),
+        ("UPDATE changes SET n_rows = 1000000000000000000 WHERE change = 1", "rows are missing"),
         ("UPDATE changes SET digest = 'x' WHERE change = 4", "change 4"),
         ("DELETE FROM changes WHERE change = 1", "changes are missing"),
         ("UPDATE changes SET change = 50 WHERE change = 8", "changes are missing"),
@@ -162,3 +163,25 @@ def test_numbers_that_are_none_are_refused(path, tmp_path, column, value):
     connection.close()
     with pytest.raises(RegistryError, match="is no number"):
         verify(tmp_path / "n.db")
+
+
+@pytest.mark.parametrize("value", ["'x'", "x'ff'", "''"])
+@pytest.mark.parametrize("column", ["recorded_at", "digest"])
+def test_a_last_change_that_is_none_is_not_built_on_blindly(path, column, value):
+    tamper(path, f"UPDATE changes SET {column} = {value} WHERE change = 8")
+    if column == "digest":
+        Window(path).revoke("R-000003", **SAID)
+        with_error = [str(finding) for finding in _verified(path)]
+        assert with_error
+    else:
+        with pytest.raises(RegistryError) as caught:
+            Window(path).revoke("R-000003", **SAID)
+        assert caught.value.remedy
+
+
+def _verified(path):
+    """Return the errors of a register; one that cannot be read at all is one too."""
+    try:
+        return [finding for finding in verify(path).findings if finding.severity == "error"]
+    except RegistryError as error:
+        return [error]
