@@ -238,6 +238,35 @@ def rtp(setup: Setup, serve: bool) -> None:
         _answers(box, time.monotonic() + 0.02)
 
 
+def vnc(setup: Setup, serve: bool) -> None:
+    """Look at a desktop piece by piece, and move the pointer (RFC 6143; the server is a real one)."""
+    if serve:
+        raise SystemExit("the server is a program of its own")
+    rng = random.Random(setup["seed"])
+    with socket.create_connection((setup["address"], setup["port"]), 20) as peer:
+        read = peer.makefile("rb").read
+        peer.sendall(read(12))  # the version that the server offers
+        read(read(1)[0])
+        peer.sendall(b"\x01")  # no authentication
+        if read(4) != bytes(4):
+            raise SystemExit("the server refuses")
+        peer.sendall(b"\x01")
+        width, height = struct.unpack("!HH", read(4))
+        read(16)
+        read(struct.unpack("!I", read(4))[0])
+        peer.sendall(struct.pack("!BxHi", 2, 1, 0))  # raw pixels alone
+        for _ in range(setup["count"]):
+            x, y = rng.randrange(width - 64), rng.randrange(height - 64)
+            peer.sendall(struct.pack("!BBHH", 5, 0, x, y))
+            wide, high = rng.randint(8, 64), rng.randint(8, 64)
+            peer.sendall(struct.pack("!BBHHHH", 3, 0, x, y, wide, high))
+            kind, pieces = struct.unpack("!BxH", read(4))
+            for _ in range(pieces if kind == 0 else 0):
+                *_, piece_wide, piece_high, _raw = struct.unpack("!HHHHi", read(12))
+                read(4 * piece_wide * piece_high)
+            time.sleep(rng.expovariate(15))
+
+
 KINDS = {
     "websocket": websocket,
     "grpc": grpc,
@@ -245,6 +274,7 @@ KINDS = {
     "game": game,
     "random": noise,
     "rtp": rtp,
+    "vnc": vnc,
 }
 
 

@@ -129,3 +129,26 @@ def _calls(stage: Stage) -> Iterator[Ways]:
         call = stage.client.start(*argv, "-d", str(length), "-nostdin", "-trace_err")
         _ask(stage, "rtp", sound, count=length // 20)
         call.wait_end(20)
+
+
+@scenario(
+    "tigervnc-desktop",
+    "VNC: a desktop looked at piece by piece",
+    "Xtigervnc:tigervnc-standalone-server",
+    ways=False,
+)
+def _vnc(stage: Stage) -> Iterator[Ways]:
+    address, display = stage.server.address, stage.pick(5, 1, 20)
+    port = 5900 + display
+    stage.server.start(
+        *["Xtigervnc", f":{display}", "-rfbport", str(port), "-interface", address, "-nolock"],
+        *["-SecurityTypes", "None", "-geometry", stage.pick("800x600", "1024x768", "640x480")],
+        *["-nolisten", "unix"],  # the abstract socket is the host's own
+    )
+    stage.claim(TCP, port, "vnc")
+    stage.server.wait_listen("tcp", port)
+    yield None
+    for _ in range(stage.number(1, 1, 4)):
+        setup = {"address": address, "port": port, "seed": stage.rng.getrandbits(32)}
+        setup["count"] = stage.number(20, 10, 90)
+        stage.client.run(PYTHON, PROGRAM, "vnc", "ask", json.dumps(setup), seconds=60)

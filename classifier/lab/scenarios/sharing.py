@@ -110,34 +110,3 @@ def _mail(stage: Stage) -> Iterator[Ways]:
         people = ["--mail-from", "a@example.net", "--mail-rcpt", "b@example.org"]
         mail = stage.client.write("mail", text)
         stage.client.run("curl", "-sS", "-m", "15", url, *secure, *people, "-T", mail)
-
-
-@scenario(
-    "tigervnc-desktop",
-    "VNC: a desktop looked at again and again",
-    "Xtigervnc:tigervnc-standalone-server",
-    "vncsnapshot",
-    ways=False,
-)
-def _vnc(stage: Stage) -> Iterator[Ways]:
-    address, display = stage.server.address, stage.pick(5, 1, 20)
-    port = 5900 + display
-    stage.server.start(
-        *["Xtigervnc", f":{display}", "-rfbport", str(port), "-interface", address, "-nolock"],
-        *["-SecurityTypes", "None", "-geometry", stage.pick("800x600", "1024x768", "640x480")],
-        *["-nolisten", "unix"],  # the abstract socket is the host's own
-    )
-    stage.claim(TCP, port, "vnc")
-    stage.server.wait_listen("tcp", port)
-    yield None
-    for _ in range(stage.number(1, 1, 5)):
-        picture = str(stage.client.folder / "picture.jpg")
-        stage.client.run(
-            "vncsnapshot",
-            "-quiet",
-            "-allowblank",
-            "-encodings",
-            "tight",
-            f"{address}:{display}",
-            picture,
-        )
