@@ -69,7 +69,7 @@ def jobs_of_set(path: Path) -> list[Job]:
     Parameters
     ----------
     path : pathlib.Path
-        A ``manifest.toml`` with ``[[run]]`` tables of ``scenario`` and ``seeds``.
+        A ``manifest.toml`` with ``[[run]]`` tables of ``scenario`` and ``seed``, or ``seeds``.
 
     Raises
     ------
@@ -78,7 +78,11 @@ def jobs_of_set(path: Path) -> list[Job]:
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))["run"]
-        named = [(str(row["scenario"]), int(seed)) for row in tables for seed in row["seeds"]]
+        named = [
+            (str(row["scenario"]), int(seed))
+            for row in tables
+            for seed in (row["seeds"] if "seeds" in row else [row["seed"]])
+        ]
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise LabError(f"no set of runs ({error})", path=str(path), remedy="see docs/lab.md") from (
             error

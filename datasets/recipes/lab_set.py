@@ -4,7 +4,7 @@
     python datasets/recipes/lab_set.py --runs RUNS
 
 The list has the runs that lie in RUNS, and their totals; the cut takes the smallest captures, one
-for each scenario, while all of them stay below the limit.
+for each family, then one for each ordinary scenario, while all of them stay below the limit.
 """
 
 import argparse
@@ -29,19 +29,36 @@ def read(runs: Path) -> list[dict]:
 
 
 def cut(made: list[dict]) -> list[dict]:
-    """Return the smallest run of each scenario, the smallest ones first, below the limit."""
-    smallest: dict[str, dict] = {}
+    """Return the smallest run of each family, then of each ordinary scenario, below the limits."""
+    smallest: dict[tuple[bool, str], dict] = {}
     for facts in made:
-        known = smallest.get(facts["scenario"])
+        ordinary = not facts["families"]
+        key = (ordinary, facts["scenario"] if ordinary else facts["families"][0])
+        known = smallest.get(key)
         if known is None or facts["file"][0]["size"] < known["file"][0]["size"]:
-            smallest[facts["scenario"]] = facts
+            smallest[key] = facts
     chosen, total = [], 0
-    for facts in sorted(smallest.values(), key=lambda facts: facts["file"][0]["size"]):
-        total += facts["file"][0]["size"]
-        if total > LIMIT_BYTES:
-            break
-        chosen.append(facts)
+    for ordinary, limit in ((False, LIMIT_BYTES * 3 // 4), (True, LIMIT_BYTES)):
+        group = [facts for key, facts in smallest.items() if key[0] == ordinary]
+        for facts in sorted(group, key=lambda facts: facts["file"][0]["size"]):
+            if total + facts["file"][0]["size"] > limit:
+                break
+            total += facts["file"][0]["size"]
+            chosen.append(facts)
     return sorted(chosen, key=lambda facts: facts["name"])
+
+
+def listed(facts: dict) -> dict[str, object]:
+    """Return what the list says of one run: how to make it again, and the digest of this one."""
+    return {
+        "name": facts["name"],
+        "scenario": facts["scenario"],
+        "seed": facts["seed"],
+        "group": facts["name"],
+        "flows": facts["flows"],
+        "vpn_flows": facts["vpn_flows"],
+        "capture_sha256": facts["file"][0]["sha256"],
+    }
 
 
 def write(runs: Path, folder: Path) -> dict[str, object]:
@@ -61,9 +78,7 @@ def write(runs: Path, folder: Path) -> dict[str, object]:
         software |= facts["software"]
     families = sorted({family for facts in made for family in facts["families"]})
     counted = {f"total_{name}": sum(int(facts[name]) for facts in made) for name in TOTALS}
-    listed: dict[str, list[int]] = {}
-    for facts in sorted(made, key=lambda facts: (facts["scenario"], facts["seed"])):
-        listed.setdefault(facts["scenario"], []).append(facts["seed"])
+    ordered = sorted(made, key=lambda facts: (facts["scenario"], facts["seed"]))
     paths = sorted(path for path in folder.iterdir())
     facts: dict[str, object] = {
         "name": "lab",
@@ -81,10 +96,11 @@ def write(runs: Path, folder: Path) -> dict[str, object]:
         "group_by": "a run is a group; keep the runs of a scenario on one side of a split",
         "not_reproducible": made[0]["not_reproducible"],
         "total_runs": len(made),
+        "total_seconds": round(sum(facts["seconds"] for facts in made)),
         **counted,
         "families": families,
         "software": dict(sorted(software.items())),
-        "run": [{"scenario": name, "seeds": seeds} for name, seeds in listed.items()],
+        "run": [listed(facts) for facts in ordered],
         "file": [
             {
                 "role": "labels" if path.suffix == ".csv" else "capture",

@@ -8,7 +8,18 @@ from classifier.lab.stage import TCP, Stage, Ways, scenario
 
 def _screen(host: Host, size: str) -> dict[str, str]:
     """Start an X server without a screen; return the environment of its programs."""
-    host.start("Xvfb", ":7", "-nolock", "-nolisten", "unix", "-screen", "0", f"{size}x24")
+    host.start(
+        "Xvfb",
+        ":7",
+        "-nolock",
+        "-ac",
+        "-noreset",
+        "-nolisten",
+        "unix",
+        "-screen",
+        "0",
+        f"{size}x24",
+    )
     wait_for(lambda: "@/tmp/.X11-unix/X7" in host.run("ss", "-xl"), f"{host.name}: an X server")
     return {"DISPLAY": ":7", "HOME": str(host.folder)}
 

@@ -94,8 +94,12 @@ def test_elsewhere_than_on_linux_it_is_one_line(monkeypatch: pytest.MonkeyPatch)
 
 def test_set_names_scenarios_and_seeds(tmp_path: Path) -> None:
     path = tmp_path / "manifest.toml"
-    path.write_text('[[run]]\nscenario = "wireguard-udp"\nseeds = [1, 5]\n')
-    assert [job.name for job in jobs_of_set(path)] == ["wireguard-udp-1", "wireguard-udp-5"]
+    path.write_text(
+        '[[run]]\nscenario = "wireguard-udp"\nseeds = [1, 5]\n'
+        '[[run]]\nscenario = "redis-plain"\nseed = 3\n'
+    )
+    names = [job.name for job in jobs_of_set(path)]
+    assert names == ["wireguard-udp-1", "wireguard-udp-5", "redis-plain-3"]
 
 
 @pytest.mark.parametrize("text", ["", "run = 1", '[[run]]\nscenario = "x"', "not toml ["])
