@@ -23,6 +23,10 @@ _PROBABILITY = {
 }
 
 
+#: The family of what a model alone says.
+GENERIC = "generic-vpn"
+
+
 @dataclass(frozen=True, slots=True)
 class Identification:
     """What is concluded about each flow of a batch. Arrays have shape (n_flows,).
@@ -90,7 +94,12 @@ def identify(
     vpn_probability = np.full(n, _PROBABILITY[Strength.NONE])
     if probability is not None:
         vpn_probability = probability.astype(np.float64)
-        method[vpn_probability >= threshold] = "model"
+        said = vpn_probability >= threshold
+        method[said], family[said], kind[said] = "model", GENERIC, FAMILIES[GENERIC].value
+        packets = (batch.flows["packets_stop"] - batch.flows["packets_start"])[said]
+        last = batch.flows["packets_stop"][said] - 1  # it looks at all packets that were kept
+        decided_packet[said], decided_ns[said] = packets, batch.packets["ts_ns"][last]
+        bytes_before[said] = _bytes_before(batch, last, packets)
     bare = np.zeros(n, bool)
     for flow in np.unique(rows):
         seen = ordered[offsets[flow] : offsets[flow + 1]]
@@ -123,3 +132,11 @@ def identify(
         evidence=ordered,
         evidence_offsets=offsets,
     )
+
+
+def _bytes_before(
+    batch: FlowBatch, last: NDArray[np.int64], packets: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the IP bytes of the packets before the last one kept."""
+    sums = np.concatenate([[0], np.cumsum(batch.packets["ip_bytes"], dtype=np.int64)])
+    return np.asarray(sums[last] - sums[last - packets + 1])

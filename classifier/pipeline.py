@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from classifier.detectors import Detector
     from classifier.flows import FlowTable
     from classifier.model import PairBook
+    from classifier.model.learned import Scorer
     from classifier.policy import Policy
     from classifier.registry import Registry, Table
     from classifier.tables import FlowBatch
@@ -34,7 +35,8 @@ __all__ = ["Accounting", "Options", "Progress", "Reading", "expand_captures", "i
 Progress = Callable[[int, int], None]  # bytes read so far, bytes in all (0 = unknown)
 
 _PACKET_BYTES = 1500  # packets of a capture are at least its size by this, but for offloaded ones
-_BUILTIN_MODELS = ("default", "none")
+#: The model that ``default`` means.
+DEFAULT_MODEL = "lab"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Options:
     registry: "Table | None" = None
     policy: "Policy | None" = None
     detectors: "tuple[Detector, ...] | None" = None
+    model: "Scorer | None" = None
     local: tuple[str, ...] | None = None
     at_ns: int | None = None
     idle_timeout_s: float | None = 600
@@ -57,6 +60,9 @@ class Options:
         """Return the options as plain values for ``meta``."""
         return {
             "detectors": [d.name for d in self.detectors] if self.detectors is not None else "all",
+            "model": getattr(self.model, "name", type(self.model).__name__)
+            if self.model
+            else "none",
             "local": list(self.local) if self.local is not None else "default",
             "at_ns": self.at_ns,
             "idle_timeout_s": self.idle_timeout_s,
@@ -112,11 +118,7 @@ def make_options(
     _must_be("local", local, (Iterable,), "prefixes")
     for name in ("threshold", "idle_timeout_s", "active_timeout_s"):
         _must_be(name, settings.get(name), (int, float), "a number")
-    if model is not None and model not in _BUILTIN_MODELS:
-        raise ModelError(
-            f"{model!r} is no model that can be loaded",
-            remedy="this version ships detectors alone; leave model out or give none",
-        )
+    scorer = _scorer(model)
     if isinstance(registry, str | Path):
         registry = Registry.open(registry)
     if isinstance(registry, Registry):
@@ -141,6 +143,7 @@ def make_options(
         registry=registry,
         policy=policy,
         detectors=chosen,
+        model=scorer,
         local=tuple(local) if local is not None else None,
         at_ns=time_ns(at, "at") if at is not None else None,
         **settings,
@@ -152,6 +155,25 @@ def _must_be(what: str, value: object, kinds: tuple[type, ...], wanted: str) -> 
     if value is not None and not isinstance(value, kinds):
         problem = f"{what} is of type {type(value).__name__}"
         raise ClassifierError(problem, path="classify", remedy=f"give {wanted}")
+
+
+def _scorer(model: object) -> "Scorer | None":
+    """Open what ``model=`` names: a shipped model, a folder, or a fitted estimator."""
+    if model is None or model == "none":
+        return None
+    from classifier.model.files import load_model, model_names
+    from classifier.model.learned import wrapped
+
+    if model == "default":
+        return load_model(DEFAULT_MODEL) if DEFAULT_MODEL in model_names() else None
+    if isinstance(model, str | Path):
+        return load_model(model)
+    if not hasattr(model, "predict_proba"):
+        raise ModelError(
+            f"{model!r} is no model that can be used",
+            remedy="give the name of a model, a folder, a fitted estimator or None",
+        )
+    return wrapped(model)
 
 
 def expand_captures(captures: "Source | Sequence[Source]") -> list[Source]:
@@ -386,8 +408,13 @@ def judged_rows(batch: "FlowBatch", captures: Sequence[str], options: Options) -
     evidence = run_detectors(
         batch, options.detectors if options.detectors is not None else DETECTORS
     )
-    identification = identify(batch, evidence, threshold=options.threshold)
     names = name_applications(batch)
+    probability = None
+    if options.model is not None:
+        probability = options.model.probability(
+            batch, names.application, names.ja4, names.server_name
+        )
+    identification = identify(batch, evidence, probability=probability, threshold=options.threshold)
     observed = observed_columns(batch, captures, names, SERVICES, identification)
     registered = registration_of(batch.flows, options)
     if options.policy is not None and "inside" in options.policy.columns:

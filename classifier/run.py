@@ -549,7 +549,8 @@ def classify(
     policy : Policy, built-in name or path, optional
         ``"observe-only"``, or ``"registered-only"`` where a registry is given.
     model : optional
-        ``"default"`` or None; both mean detectors alone as long as no model is shipped.
+        ``"default"``, the name or folder of a model, a fitted estimator over `Run.xy`'s features, or
+        None for detectors alone.
     detectors : sequence of str or Detector, optional
         Names to pick, or detectors of one's own; all shipped ones where left out.
     labels : path or DataFrame, optional

@@ -5,6 +5,7 @@ from classifier.commands import (
     detectors,
     evaluating,
     lab,
+    learning,
     policy,
     registry,
     replaying,
@@ -14,4 +15,4 @@ from classifier.commands import (
 __all__ = ["COMMANDS"]
 
 #: Modules whose ``add`` enters their verbs, in the order that ``--help`` shows.
-COMMANDS = (replaying, simulating, evaluating, detectors, registry, policy, datasets, lab)
+COMMANDS = (replaying, simulating, evaluating, detectors, registry, policy, learning, datasets, lab)

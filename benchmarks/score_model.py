@@ -1,0 +1,88 @@
+"""Scoring of the shipped model, and of ensembles of the usual size, against scikit-learn's own.
+
+Both score the same rows on one thread; ours and theirs alternate, and the ratio is the median of the
+ratios of pairs. The rows are drawn: one in ten values is missing.
+
+    OMP_NUM_THREADS=1 python benchmarks/score_model.py [--rows N] [--runs N]
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+
+from classifier import _jit
+from classifier.model import load_model, model_names
+from classifier.model.trees import trees_of
+
+SEED, FEATURES = 1, 60
+
+
+def drawn(n: int) -> tuple[Any, Any]:
+    rng = np.random.default_rng(SEED)
+    rows = rng.normal(size=(n, FEATURES)).astype(np.float32)
+    labels = (rows[:, :8] @ rng.normal(size=8) + rng.normal(size=n) > 0).astype(np.int8)
+    rows[rng.random(rows.shape) < 0.1] = np.nan
+    return rows, labels
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--runs", type=int, default=9)
+    options = parser.parse_args()
+    rows, labels = drawn(options.rows)
+    print("| ensemble | nodes | largest difference | ours, rows/s | theirs | ratio | one row |")
+    print("|---|---|---|---|---|---|---|")
+    estimators = {
+        "random forest, 100 trees": RandomForestClassifier(100, random_state=SEED, n_jobs=1),
+        "gradient boosting, 200 trees": HistGradientBoostingClassifier(
+            max_iter=200, early_stopping=False, random_state=SEED
+        ),
+    }
+    with _jit.plain(False):
+        for name, estimator in estimators.items():
+            fitted = estimator.fit(rows[:8000], labels[:8000])
+            trees = trees_of(fitted)
+            difference = np.abs(trees.score(rows) - fitted.predict_proba(rows)[:, 1]).max()
+            pairs = [
+                (
+                    seconds(lambda t=trees: t.score(rows)),  # type: ignore[misc]
+                    seconds(lambda f=fitted: f.predict_proba(rows)),  # type: ignore[misc]
+                )
+                for _ in range(options.runs)
+            ]
+            ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+            ratio = statistics.median(b / a for a, b in pairs)
+            one = seconds(lambda t=trees: [t.score(rows[:1]) for _ in range(500)]) / 500  # type: ignore[misc]
+            print(
+                f"| {name} | {trees.left.size:,} | {difference:.1e} | {options.rows / ours:,.0f} | "
+                f"{options.rows / theirs:,.0f} | {ratio:.1f} | {one * 1e6:.0f} us |"
+            )
+        for name in model_names():
+            model = load_model(name)
+            some = np.resize(rows, (options.rows, len(model.features)))
+            model.score(some)
+            took = statistics.median(seconds(lambda m=model: m.score(some)) for _ in range(5))  # type: ignore[misc]
+            one = seconds(lambda m=model: [m.score(some[:1]) for _ in range(500)]) / 500  # type: ignore[misc]
+            print(
+                f"| shipped: {name}, with calibration and novelty | {model.trees.left.size:,} | | "
+                f"{options.rows / took:,.0f} | | | {one * 1e6:.0f} us |"
+            )
+
+
+if __name__ == "__main__":
+    main()

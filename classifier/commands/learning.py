@@ -1,0 +1,73 @@
+"""Verbs that train models and list them."""
+
+import argparse
+import sys
+
+from classifier.commands.shared import Verbs, add_verb, complain, say
+
+__all__ = ["add"]
+
+
+def add(verbs: Verbs) -> None:
+    """Enter the verbs."""
+    trained = add_verb(verbs, "train", "Train a model on labelled captures, and measure it.")
+    option = trained.add_argument
+    option(
+        "captures",
+        nargs="*",
+        metavar="CAPTURE",
+        help="captures (default: all that the labels name, below their folder)",
+    )
+    option("--labels", required=True, metavar="L", help="labels.csv")
+    option("--out", required=True, metavar="DIR", help="folder for model.npz, card.json, card.md")
+    option(
+        "--split",
+        choices=("grouped", "random"),
+        default="grouped",
+        help="keep each capture on one side, or not (default: %(default)s)",
+    )
+    option("--seed", type=int, default=1, metavar="N", help="of all draws (default: 1)")
+    option(
+        "--source", default="", metavar="TEXT", help="where the captures come from, for the card"
+    )
+    option("--format", choices=("table", "json"), default="table", help="(default: %(default)s)")
+    trained.set_defaults(run=_train)
+
+    models = add_verb(verbs, "models", "List the shipped models, or show the card of one.")
+    models.add_argument("model", nargs="?", metavar="MODEL", help="name or folder")
+    models.set_defaults(run=_models)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from classifier.learning import captures_of, card_text, report_json, train_to
+
+    outcome = train_to(
+        options.out,
+        captures_of(options.labels, options.captures),
+        options.labels,
+        split=options.split,
+        seed=options.seed,
+        source=options.source,
+        progress=complain if sys.stderr.isatty() else None,
+    )
+    say(report_json(outcome) if options.format == "json" else card_text(outcome.model))
+    return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from classifier.learning import card_text
+    from classifier.model.files import load_model, model_names
+
+    if options.model:
+        say(card_text(load_model(options.model)))
+        return 0
+    for name in model_names():
+        model = load_model(name)
+        report = model.card["report"]
+        say(
+            f"{name}: {len(model.features)} features, {model.trees.roots.size} trees, "
+            f"trained on {report['captures']:,} captures; {model.card['source']}"
+        )
+    if not model_names():
+        say("no model is shipped; 'classifier train' makes one")
+    return 0

@@ -1,0 +1,248 @@
+"""From labelled captures to a model and its card, and back to figures."""
+
+import csv
+import datetime
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from classifier.errors import ClassifierError, ModelError
+from classifier.model.files import save_model
+from classifier.model.training import Examples, Outcome, train
+from classifier.tables import FAMILIES, Kind
+
+if TYPE_CHECKING:
+    from classifier.model.learned import Model
+
+__all__ = ["examples_of", "train_to"]
+
+Progress = Callable[[str], None]
+
+_HEADER = (
+    *("flows", "tunnels", "area under ROC", "found at 0.5", "false at 0.5"),
+    *("found at 1 % false", "at 0.1 % false", "calibration error"),
+)
+
+
+def examples_of(
+    captures: Sequence[str | Path], labels: str | Path, *, progress: Progress | None = None
+) -> Examples:
+    """Return the labelled flows of captures, with their features.
+
+    Parameters
+    ----------
+    captures : sequence of path
+        Each is a group: a split keeps it on one side.
+    labels : path
+        Labels of all of them.
+    progress : callable, optional
+        Told of each capture.
+
+    Returns
+    -------
+    labelled : Examples
+        Without bare encapsulation, which is neither a tunnel nor an example of other traffic.
+
+    Raises
+    ------
+    ModelError
+        If no flow has a label.
+    ClassifierError
+        If a capture or the labels cannot be read.
+    """
+    from classifier.run import classify
+
+    parts = []
+    for done, path in enumerate(captures):
+        if progress:
+            progress(f"capture {done + 1} of {len(captures)}: {Path(path).name}")
+        run = classify(path, labels=labels, model=None, progress=False)
+        table = run.table
+        known = table.column("label_is_vpn").is_valid().to_numpy()
+        families = np.array(table.column("label_family").fill_null("").to_pylist(), object)
+        bare = [FAMILIES.get(name) == Kind.ENCAPSULATION for name in families]
+        rows = np.flatnonzero(known & ~np.array(bare, bool))
+        if not rows.size:
+            continue
+        packets = table.column("orig_packets").to_numpy() + table.column("resp_packets").to_numpy()
+        labelled = table.column("label_is_vpn").fill_null(False).to_numpy()
+        parts.append(
+            Examples(
+                run.features.to_numpy(np.float32)[rows],
+                labelled[rows].astype(np.int8),
+                families[rows],
+                np.array(table.column("application").to_pylist(), object)[rows],
+                np.full(rows.size, Path(path).name, object),
+                packets[rows],
+            )
+        )
+    if not parts:
+        raise ModelError(
+            "no flow of these captures has a label", path=str(labels), remedy="check the labels"
+        )
+    return Examples(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("features", "labels", "families", "applications", "groups", "packets")
+        )
+    )
+
+
+def train_to(
+    folder: str | Path,
+    captures: Sequence[str | Path],
+    labels: str | Path,
+    *,
+    split: str = "grouped",
+    seed: int = 1,
+    source: str = "",
+    progress: Progress | None = None,
+) -> Outcome:
+    """Train a model on labelled captures and write it with its card.
+
+    Parameters
+    ----------
+    folder : path
+        Where ``model.npz``, ``card.json`` and ``card.md`` are written.
+    captures, labels, split, seed, progress
+        As for `examples_of` and `classifier.model.train`.
+    source : str
+        Where the captures come from, for the card.
+
+    Returns
+    -------
+    Outcome
+    """
+    import sklearn
+
+    examples = examples_of(captures, labels, progress=progress)
+    outcome = train(examples, split=split, name=Path(folder).name, seed=seed, progress=progress)
+    families = examples.families[examples.labels == 1].astype(str)
+    names, counts = np.unique(families, return_counts=True)
+    outcome.model.card.update(
+        {
+            "use": "says how likely a flow is tunnelled where no protocol can be named",
+            "licence": "Apache-2.0",
+            "trained": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "scikit_learn": sklearn.__version__,
+            "source": source or "labelled captures",
+            "prevalence": 0.01,
+            "flows_by_family": dict(zip(names.tolist(), counts.tolist(), strict=True)),
+            "report": outcome.report,
+        }
+    )
+    path = save_model(outcome.model, folder)
+    (path / "card.md").write_text(card_text(outcome.model), encoding="utf-8")
+    return outcome
+
+
+def card_text(model: "Model") -> str:
+    """Return a model's card for people."""
+    card, report = model.card, model.card["report"]
+    lines = [
+        f"# {model.name}",
+        "",
+        f"A model that {card['use']}. It never names a family and goes beyond no verdict of",
+        "`flag` in the built-in policies.",
+        "",
+        f"- Trained {card['trained']} with scikit-learn {card['scikit_learn']} on {card['source']}.",
+        f"- {report['captures']:,} captures with {report['flows']:,} flows, {report['tunnels']:,} of",
+        f"  them tunnels; {report['repeated_rows']:.1%} of the rows repeat another.",
+        f"- Split: {report['split']}, {report['folds']} folds, seed {report['seed']}.",
+        f"- Asked about flows of {', '.join(model.applications)} with {model.least_packets} packets",
+        "  and more; all others, and flows farther from every training flow than 99 % of those are",
+        "  from the other captures, get 0.005: it does not know.",
+        f"- Calibrated (Platt) for {card['prevalence']:.0%} tunnels among the flows it speaks of.",
+        "- Families of circumvention tools are not in its training data.",
+        "",
+        "## On captures that the predicting model has not seen",
+        "",
+        "| | " + " | ".join(_HEADER) + " |",
+        "|---" * (len(_HEADER) + 1) + "|",
+        *(
+            _line(key, report[key])
+            for key in ("in_scope", "all_tunnels", "circumvention")
+            if key in report
+        ),
+        *(_line(f"baseline: {name}", row) for name, row in report["baselines"].items()),
+        "",
+        "| family | flows | found | found where the family was left out of training |",
+        "|---|---|---|---|",
+    ]
+    for name, row in report["all_tunnels"]["families"].items():
+        left = report["left_out_families"].get(name)
+        without = f"{left['found']} of {left['flows']}" if left else "-"
+        lines.append(f"| {name} | {row['flows']} | {row['found']} | {without} |")
+    lines += [
+        "",
+        "Precision at 0.5, restated to other shares of tunnels: "
+        + ", ".join(
+            f"{float(rate):.2%}: {_share(value)}"
+            for rate, value in report["in_scope"]["precision_at_base_rate"].items()
+        )
+        + ".",
+        "",
+        "## Features, in order",
+        "",
+        ", ".join(f"`{name}`" for name in model.features),
+    ]
+    notes = card.get("limits")
+    if notes:
+        lines += ["", "## Limits", "", *(f"- {note}" for note in notes)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, row: dict[str, Any]) -> str:
+    at = row["recall_at_false_rate"]
+    cells = (
+        f"{row['flows']:,}",
+        f"{row['tunnels']:,}",
+        f"{row['auc']:.4f}" if row["auc"] is not None else "-",
+        f"{row['found']} ({_share(row['recall'])})",
+        f"{row['false']} ({_share(row['false_rate'])})",
+        _share(at["0.01"]),
+        _share(at["0.001"]),
+        f"{row['calibration_error']:.4f}" if row["calibration_error"] is not None else "-",
+    )
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"
+
+
+def captures_of(labels: str | Path, captures: Sequence[str]) -> list[Path]:
+    """Return the captures to learn from: those given, or all that a labels file names.
+
+    Raises
+    ------
+    ClassifierError
+        If a named capture is nowhere below the folder of the labels.
+    """
+    if captures:
+        return [Path(path) for path in captures]
+    place = Path(labels)
+    try:
+        with place.open(encoding="utf-8", newline="") as lines:
+            names = sorted({row.get("path") or "" for row in csv.DictReader(lines)} - {""})
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ClassifierError(
+            f"cannot be read ({error})", path=str(labels), remedy="give a labels.csv"
+        ) from error
+    there = {path.name: path for path in place.parent.rglob("*") if path.is_file()}
+    missing = [name for name in names if Path(name).name not in there]
+    if missing:
+        raise ClassifierError(
+            f"{missing[0]} is nowhere below the folder of the labels",
+            path=str(labels),
+            remedy="put the captures beside them, or name the captures",
+        )
+    return [there[Path(name).name] for name in names]
+
+
+def report_json(outcome: Outcome) -> str:
+    """Return a report as JSON."""
+    return json.dumps(outcome.report, indent=2, allow_nan=False)

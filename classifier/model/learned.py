@@ -1,0 +1,160 @@
+"""A trained model: which flows it speaks of, what it makes of their features, and how sure it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.errors import ModelMismatchError
+from classifier.model.features import compute_features
+from classifier.model.novelty import Novelty
+from classifier.model.schema import FEATURE_NAMES
+from classifier.model.trees import Trees
+from classifier.tables import FlowBatch
+
+__all__ = ["BASE_PROBABILITY", "Model", "Scorer", "wrapped"]
+
+#: Of a flow that nothing is known about, at the reference prevalence.
+BASE_PROBABILITY = 0.005
+
+
+class Scorer(Protocol):
+    """What gives each flow of a batch a probability."""
+
+    def probability(
+        self,
+        batch: FlowBatch,
+        applications: NDArray[np.object_],
+        ja4: NDArray[np.object_],
+        server_names: NDArray[np.object_],
+    ) -> NDArray[np.float64]:
+        """Return the probability of a tunnel for each flow, shape (n_flows,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Trees with what is needed to take their word with the right grain of salt.
+
+    Attributes
+    ----------
+    name : str
+    features : tuple of str
+        Columns of ``schema.FEATURE_NAMES``, in the order of the trees.
+    trees : Trees
+    slope, intercept : float
+        Calibration: log-odds of the probability = ``slope`` x log-odds of the trees + ``intercept``.
+    novelty : Novelty
+        Flows unlike all that was seen in training get the base probability.
+    applications : tuple of str
+        It speaks only of flows of these applications: what another protocol is named for is known.
+    least_packets : int
+        And only of flows with as many packets.
+    card : dict
+        What ``card.json`` says.
+    """
+
+    name: str
+    features: tuple[str, ...]
+    trees: Trees
+    slope: float
+    intercept: float
+    novelty: Novelty
+    applications: tuple[str, ...]
+    least_packets: int
+    card: dict[str, Any] = field(repr=False)
+
+    def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return calibrated probabilities, less sure where a flow is unlike those seen.
+
+        Parameters
+        ----------
+        matrix : ndarray of float32, shape (n_rows, len(features))
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows,)
+        """
+        base = float(np.log(BASE_PROBABILITY / (1 - BASE_PROBABILITY)))
+        said = self.slope * log_odds(self.trees.score(matrix)) + self.intercept
+        trust = self.novelty.trust(matrix)
+        return np.asarray(1 / (1 + np.exp(-(base + trust * (said - base)))))
+
+    def probability(
+        self,
+        batch: FlowBatch,
+        applications: NDArray[np.object_],
+        ja4: NDArray[np.object_],
+        server_names: NDArray[np.object_],
+    ) -> NDArray[np.float64]:
+        """Return the probability of a tunnel for each flow, shape (n_flows,)."""
+        out = np.full(batch.flows.size, BASE_PROBABILITY)
+        rows = np.flatnonzero(self.speaks_of(batch.flows, applications))
+        if rows.size:
+            part = FlowBatch(batch.flows[rows], batch.packets, batch.payload)
+            names, matrix = compute_features(part, ja4[rows], server_names[rows])
+            columns = [names.index(name) for name in self.features]
+            out[rows] = self.score(matrix[:, columns])
+        return out
+
+    def speaks_of(
+        self, flows: NDArray[np.void], applications: NDArray[np.object_]
+    ) -> NDArray[np.bool_]:
+        """Return which flows it has a word on."""
+        packets = flows["orig_packets"] + flows["resp_packets"]
+        known = np.isin(applications.astype(str), self.applications)
+        return np.asarray(known & (packets >= self.least_packets))
+
+
+def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log(p / (1 - p)), within +-14."""
+    inside = np.clip(probability, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(inside / (1 - inside)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrapped:
+    """A fitted estimator of a user's own, over all features."""
+
+    estimator: Any
+
+    def probability(
+        self,
+        batch: FlowBatch,
+        applications: NDArray[np.object_],
+        ja4: NDArray[np.object_],
+        server_names: NDArray[np.object_],
+    ) -> NDArray[np.float64]:
+        names, matrix = compute_features(batch, ja4, server_names)
+        given: Any = matrix
+        wanted: Sequence[str] | None = getattr(self.estimator, "feature_names_in_", None)
+        if wanted is not None:
+            import pandas as pd
+
+            given = pd.DataFrame(matrix, columns=list(names))[list(wanted)]
+        return np.asarray(self.estimator.predict_proba(given)[:, 1], np.float64)
+
+
+def wrapped(estimator: Any) -> Scorer:
+    """Return a user's fitted estimator as a model.
+
+    Raises
+    ------
+    ModelMismatchError
+        If it does not tell two classes apart by features of the schema.
+    """
+    wanted = getattr(estimator, "feature_names_in_", None)
+    n = getattr(estimator, "n_features_in_", len(FEATURE_NAMES))
+    unknown = sorted(set(wanted) - set(FEATURE_NAMES)) if wanted is not None else []
+    if unknown or (wanted is None and n != len(FEATURE_NAMES)):
+        raise ModelMismatchError(
+            f"{type(estimator).__name__} was fitted on other features"
+            + (f": {', '.join(unknown[:3])}" if unknown else f" ({n}, not {len(FEATURE_NAMES)})"),
+            remedy="fit it on run.xy()",
+        )
+    if len(getattr(estimator, "classes_", ())) != 2:
+        raise ModelMismatchError(
+            f"{type(estimator).__name__} is not fitted on two classes", remedy="fit it on run.xy()"
+        )
+    return _Wrapped(estimator)

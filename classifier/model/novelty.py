@@ -1,0 +1,151 @@
+"""How far a flow is from everything that a model has seen: what it says of such flows is a guess.
+
+How this works: each feature becomes the number of training quantiles at or below it, out of 32, with
+steps of their own for *below all*, *above all* and *missing*; so no unit weighs more than another. The
+distance of two flows is the mean difference of these ranks, as a share of all 32. Some hundred training
+flows, each the farthest from those chosen before it, stand for all of them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier._jit import spend
+from classifier.errors import ModelError
+from classifier.model._tree_kernels import nearest_distance
+
+__all__ = ["Novelty", "learn_novelty"]
+
+QUANTILES = 32
+BELOW, ABOVE, MISSING = -QUANTILES // 2, QUANTILES + QUANTILES // 2, -QUANTILES
+#: Comparisons of one flow with another that take as long as reading a packet, in plain Python.
+_FLOWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Novelty:
+    """Quantiles of each feature, and the flows that stand for the training set.
+
+    Attributes
+    ----------
+    quantiles : ndarray of float32, shape (n_features, n_quantiles)
+        Not falling.
+    seen : ndarray of int16, shape (n_seen, n_features)
+        Ranks.
+    limit : float
+        Distance up to which a flow is like those seen.
+    """
+
+    quantiles: NDArray[np.float32]
+    seen: NDArray[np.int16]
+    limit: float
+
+    def __post_init__(self) -> None:
+        """Refuse what a kernel must not read."""
+        sound = (
+            self.quantiles.dtype == np.float32
+            and self.quantiles.ndim == self.seen.ndim == 2
+            and self.seen.dtype == np.int16
+            and self.seen.shape[0] > 0
+            and self.seen.shape[1] == self.quantiles.shape[0]
+            and bool(np.isfinite(self.quantiles).all())
+            and 0 < self.limit < np.inf
+        )
+        if not sound:
+            raise ModelError("what it has seen is not sound", remedy="train the model again")
+
+    def distance(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the distance of each row to the nearest that was seen; 0 is one of them.
+
+        Parameters
+        ----------
+        features : ndarray of float32, shape (n_rows, n_features)
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows,)
+        """
+        out = np.zeros(features.shape[0])
+        spend(features.shape[0] * self.seen.shape[0] // _FLOWS)
+        ranks = _ranks(features, self.quantiles)
+        nearest_distance(ranks, np.ascontiguousarray(self.seen), 1 / QUANTILES, out)
+        return out
+
+    def trust(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return how much a model's word counts: 1 up to the limit, nothing beyond it."""
+        return np.asarray(self.distance(features) <= self.limit, np.float64)
+
+
+def _ranks(features: NDArray[np.float32], quantiles: NDArray[np.float32]) -> NDArray[np.int16]:
+    ranks = np.empty(features.shape, np.int16)
+    for j, edges in enumerate(quantiles):
+        values = features[:, j]
+        place = np.searchsorted(edges, values, side="right")
+        place = np.where(values < edges[0], BELOW, np.where(values > edges[-1], ABOVE, place))
+        ranks[:, j] = np.where(np.isnan(values), MISSING, place)
+    return ranks
+
+
+def learn_novelty(
+    features: NDArray[np.float32],
+    groups: NDArray[np.object_],
+    *,
+    n_seen: int = 400,
+    share: float = 0.99,
+    seed: int = 1,
+) -> Novelty:
+    """Choose flows that stand for a training set, and the distance at which others are new.
+
+    Parameters
+    ----------
+    features : ndarray of float32, shape (n_rows, n_features)
+    groups : ndarray of object, shape (n_rows,)
+        The capture of each row. The limit is the distance that this ``share`` of rows keeps to the
+        flows chosen from other captures.
+    n_seen : int
+        Flows to choose.
+    share : float
+        Between 0 and 1.
+    seed : int
+        Of the rows to choose from, where there are more than 20,000, and of the first.
+    """
+    rng = np.random.default_rng(seed)
+    levels = np.linspace(0, 1, QUANTILES)
+    quantiles = np.zeros((features.shape[1], QUANTILES), np.float32)
+    for j in range(features.shape[1]):
+        values = features[:, j]
+        known = values[~np.isnan(values)]
+        if known.size:
+            quantiles[j] = np.quantile(known, levels, method="lower")
+    rows = np.arange(features.shape[0])
+    if rows.size > 20_000:
+        rows = np.sort(rng.choice(rows, 20_000, replace=False))
+    ranks = _ranks(features[rows], quantiles)
+    chosen = _spread(ranks, n_seen, int(rng.integers(rows.size)))
+    seen, seen_groups = ranks[chosen], groups[rows[chosen]]
+    apart = np.zeros(rows.size)
+    for group in np.unique(groups[rows].astype(str)):
+        mine = groups[rows] == group
+        others = seen[seen_groups != group]
+        if not len(others):
+            raise ModelError("one capture alone", remedy="train on several captures")
+        some = np.zeros(int(mine.sum()))
+        nearest_distance(ranks[mine], np.ascontiguousarray(others), 1 / QUANTILES, some)
+        apart[mine] = some
+    limit = max(float(np.quantile(apart, share)), 1e-6)
+    return Novelty(quantiles, seen, limit)
+
+
+def _spread(ranks: NDArray[np.int16], n: int, first: int) -> NDArray[np.int64]:
+    """Return rows, each the farthest from those before it (Gonzalez 1985)."""
+    chosen = [first]
+    wide = ranks.astype(np.int32)
+    nearest = np.abs(wide - wide[first]).sum(axis=1)
+    while len(chosen) < min(n, ranks.shape[0]):
+        farthest = int(nearest.argmax())
+        if nearest[farthest] == 0:
+            break  # all others are copies
+        chosen.append(farthest)
+        nearest = np.minimum(nearest, np.abs(wide - wide[farthest]).sum(axis=1))
+    return np.array(chosen)

@@ -1,0 +1,25 @@
+"""A decision tree walked node by node, and the nearest of some rows: slow twins of scoring."""
+
+import math
+from collections.abc import Sequence
+
+
+def leaf(
+    row: Sequence[float],
+    threshold: Sequence[float],
+    left: Sequence[int],
+    column: Sequence[int],
+    root: int,
+) -> int:
+    """Return the leaf that a row reaches; the row is followed by its negative."""
+    twice = [*row, *(-value for value in row)]
+    at = root
+    while left[at] != at:
+        value = twice[column[at]]
+        at = left[at] + (not math.isnan(value) and value > threshold[at])
+    return at
+
+
+def nearest(row: Sequence[int], seen: Sequence[Sequence[int]]) -> int:
+    """Return the least sum of differences to any of the rows seen."""
+    return min(sum(abs(a - b) for a, b in zip(row, other, strict=True)) for other in seen)

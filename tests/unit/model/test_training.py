@@ -1,0 +1,200 @@
+"""Training on made-up flows: what is split, what is left out, what is written and read again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+
+import classifier
+from classifier.errors import ModelError, ModelMismatchError
+from classifier.model import FEATURE_NAMES
+from classifier.model.files import load_model, save_model
+from classifier.model.learned import BASE_PROBABILITY
+from classifier.model.training import Examples, Outcome, evaluate, train
+
+SIZE, ONES = FEATURE_NAMES.index("orig_size_mean"), FEATURE_NAMES.index("orig_seg1_ones")
+
+
+def examples(*, captures: int = 12, each: int = 30, seed: int = 1, tor: int = 0) -> Examples:
+    """Flows whose tunnels are larger; each capture shifts all of its flows a little."""
+    rng = np.random.default_rng(seed)
+    n = captures * each
+    features = rng.normal(size=(n, len(FEATURE_NAMES))).astype(np.float32)
+    features[:, 3] = np.nan
+    labels = (rng.random(n) < 0.3).astype(np.int8)
+    groups = np.repeat([f"c{i}.pcap" for i in range(captures)], each).astype(object)
+    features[:, SIZE] += 4 * labels + np.repeat(rng.normal(size=captures), each) / 4
+    families = np.where(labels == 1, np.where(rng.random(n) < 0.5, "openvpn", "stunnel"), "")
+    families = families.astype(object)
+    families[np.flatnonzero(labels)[:tor]] = "tor"
+    applications = np.full(n, "unknown", object)
+    return Examples(features, labels, families, applications, groups, np.full(n, 20))
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    small = RandomForestClassifier(10, min_samples_leaf=3, random_state=1)
+    return train(examples(tor=6), estimator=small)
+
+
+def test_a_model_finds_what_there_is_to_find(outcome: Outcome) -> None:
+    assert outcome.report["in_scope"]["auc"] > 0.95
+    assert "orig_size_mean" in outcome.model.features
+    unseen = evaluate(outcome.model, examples(seed=9))["in_scope"]
+    assert unseen.auc > 0.9
+
+
+def test_features_of_the_path_and_of_other_flows_are_not_chosen(outcome: Outcome) -> None:
+    assert not [n for n in outcome.model.features if "iat" in n or n.startswith("pair_")]
+    assert len(outcome.model.features) <= 64
+
+
+def test_circumvention_tools_are_reported_apart_and_not_trained_on(outcome: Outcome) -> None:
+    assert outcome.report["tunnels"] == int((examples(tor=6).labels == 1).sum()) - 6
+    assert outcome.report["circumvention"]["families"]["tor"]["flows"] == 6
+    assert "tor" not in outcome.report["all_tunnels"]["families"]
+
+
+def test_baselines_and_left_out_families_stand_beside_the_model(outcome: Outcome) -> None:
+    assert set(outcome.report["baselines"]) == {"majority", "nearest neighbour", "single tree"}
+    assert outcome.report["baselines"]["majority"]["auc"] < 0.7
+    assert set(outcome.report["left_out_families"]) <= {"openvpn", "stunnel"}
+
+
+def test_a_capture_specific_mark_fools_a_random_split_and_not_a_grouped_one() -> None:
+    """Each capture is all tunnels or none, and has marks of its own."""
+    rng = np.random.default_rng(3)
+    base = examples(captures=20, each=20)
+    kind = np.repeat([0, 1] * 10, 20).astype(np.int8)
+    features = rng.normal(size=base.features.shape).astype(np.float32)
+    marks = np.arange(ONES, ONES + 10)
+    features[:, marks] = np.repeat(rng.normal(size=(20, 10)) * 50, 20, axis=0)
+    families = np.where(kind == 1, "openvpn", "").astype(object)
+    marked = Examples(features, kind, families, base.applications, base.groups, base.packets)
+    small = RandomForestClassifier(10, max_features=None, min_samples_leaf=3, random_state=1)
+    areas = {
+        split: train(marked, estimator=small, split=split).report["baselines"]["single tree"]["auc"]
+        for split in ("random", "grouped")
+    }
+    assert areas["random"] > 0.95
+    assert areas["grouped"] < 0.8
+
+
+def test_one_seed_gives_one_model(tmp_path: Path) -> None:
+    small = RandomForestClassifier(5, random_state=1)
+    files = []
+    for name in ("a", "b"):
+        made = train(examples(), estimator=small, name="m")
+        files.append((save_model(made.model, tmp_path / name) / "model.npz").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_a_written_model_is_read_as_it_was(outcome: Outcome, tmp_path: Path) -> None:
+    again = load_model(save_model(outcome.model, tmp_path / "mine"))
+    columns = [FEATURE_NAMES.index(name) for name in again.features]
+    matrix = np.ascontiguousarray(examples(seed=4).features[:, columns])
+    assert again.score(matrix).tolist() == outcome.model.score(matrix).tolist()
+    assert again.name == "mine"
+
+
+def test_flows_unlike_all_that_was_seen_get_the_base_probability(outcome: Outcome) -> None:
+    columns = [FEATURE_NAMES.index(name) for name in outcome.model.features]
+    strange = np.full((5, len(columns)), 1e6, np.float32)
+    assert outcome.model.score(strange) == pytest.approx(BASE_PROBABILITY)
+    assert (outcome.model.score(examples().features[:, columns]) != BASE_PROBABILITY).any()
+
+
+def damaged(folder: Path, **changes: Any) -> Path:
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | changes))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"sha256": "0" * 64}, ModelMismatchError),
+        ({"feature_schema": "other"}, ModelMismatchError),
+        ({"format": "pickle"}, ModelMismatchError),
+        ({"calibration": {"slope": -1.0, "intercept": 0.0}}, ModelError),
+        ({"calibration": {}}, ModelError),
+        ({"features": ["orig_port"]}, ModelError),
+        ({"scope": None}, ModelError),
+        ({"novelty": {"limit": "x"}}, ModelError),
+    ],
+)
+def test_a_card_that_does_not_fit_is_refused(
+    outcome: Outcome, tmp_path: Path, changes: dict[str, Any], kind: type[ModelError]
+) -> None:
+    folder = damaged(save_model(outcome.model, tmp_path / "m"), **changes)
+    with pytest.raises(kind):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x04K\x01.", b"x" * 100])
+def test_what_is_no_file_of_arrays_is_refused(
+    outcome: Outcome, tmp_path: Path, content: bytes
+) -> None:
+    import hashlib
+
+    folder = save_model(outcome.model, tmp_path / "m")
+    (folder / "model.npz").write_bytes(content)
+    damaged(folder, sha256=hashlib.sha256(content).hexdigest())
+    with pytest.raises(ModelError):
+        load_model(folder)
+
+
+def test_objects_in_arrays_are_never_loaded(outcome: Outcome, tmp_path: Path) -> None:
+    import hashlib
+
+    folder = save_model(outcome.model, tmp_path / "m")
+    with np.load(folder / "model.npz") as stored:
+        arrays = dict(stored)
+    arrays["values"] = np.array([object()], object)
+    np.savez(folder / "model.npz", **arrays)
+    digest = hashlib.sha256((folder / "model.npz").read_bytes()).hexdigest()
+    with pytest.raises(ModelError, match="cannot be understood"):
+        load_model(damaged(folder, sha256=digest))
+
+
+def test_too_few_captures_are_refused() -> None:
+    with pytest.raises(ModelError, match="too few"):
+        train(examples(captures=3))
+
+
+def test_an_estimator_of_ones_own_judges_a_run() -> None:
+    demo = classifier.datasets.demo()
+    run = classifier.classify(demo.capture, labels=demo.labels, model=None)
+    x, y, _ = run.xy()
+    fitted = RandomForestClassifier(20, random_state=1).fit(x.fillna(-1), y)
+    by_model = classifier.classify(demo.capture, detectors=[], model=_Filled(fitted))
+    assert (by_model.flows["is_vpn"].astype(int) == y).mean() > 0.9
+    said = by_model.flows[by_model.flows["is_vpn"]]
+    assert set(said["family"]) == {"generic-vpn"}
+    assert set(said["method"]) == {"model"}
+    assert (said["decided_packet"] > 0).all()
+
+
+class _Filled:
+    """An estimator that fills what is missing."""
+
+    def __init__(self, fitted: RandomForestClassifier) -> None:
+        self.fitted, self.classes_ = fitted, fitted.classes_
+        self.feature_names_in_ = fitted.feature_names_in_
+
+    def predict_proba(self, table: Any) -> Any:
+        return self.fitted.predict_proba(table.fillna(-1))
+
+
+def test_an_estimator_for_other_features_is_refused() -> None:
+    fitted = RandomForestClassifier(2).fit(np.zeros((4, 3)), [0, 1, 0, 1])
+    with pytest.raises(ModelMismatchError, match="other features"):
+        classifier.classify(classifier.datasets.demo().capture, model=fitted)
+
+
+def test_a_model_that_is_not_there_is_refused_by_name() -> None:
+    with pytest.raises(ModelError, match=r"card\.json"):
+        classifier.classify(classifier.datasets.demo().capture, model="no-such-model")

@@ -1,0 +1,124 @@
+"""Trees as plain arrays say what scikit-learn's say, and unsound ones are refused."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import trees as twin
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.tree import DecisionTreeClassifier
+
+from classifier.errors import ModelError
+from classifier.model._tree_kernels import nearest_distance
+from classifier.model.trees import Trees, trees_of
+
+
+def data(n: int = 400, *, seed: int = 1, missing: float = 0.2) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 7)).astype(np.float32)
+    x[:, 3] = rng.integers(0, 4, n)  # ties at thresholds
+    y = (x[:, 0] + x[:, 3] - x[:, 5] + rng.normal(size=n) > 1.5).astype(np.int8)
+    x[rng.random(x.shape) < missing] = np.nan
+    return x, y
+
+
+ESTIMATORS = {
+    "forest": lambda: RandomForestClassifier(12, random_state=1),
+    "extra": lambda: ExtraTreesClassifier(12, random_state=1),
+    "tree": lambda: DecisionTreeClassifier(min_samples_leaf=3, random_state=1),
+    "boosting": lambda: HistGradientBoostingClassifier(max_iter=20, min_samples_leaf=5),
+}
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 400])
+def test_probabilities_equal_those_of_scikit_learn(kind: str, n: int) -> None:
+    x, y = data()
+    fitted = ESTIMATORS[kind]().fit(x, y)
+    other = data(n, seed=2)[0]
+    expected = fitted.predict_proba(other)[:, 1]
+    assert np.abs(trees_of(fitted).score(other) - expected).max() < 1e-12
+
+
+def test_values_at_a_threshold_go_where_scikit_learn_sends_them() -> None:
+    x = np.array([[0.1], [0.2], [0.3], [0.4]], np.float32)
+    fitted = DecisionTreeClassifier().fit(x, [0, 0, 1, 1])
+    exact = np.float32(fitted.tree_.threshold[0])
+    near = np.array([[np.nextafter(exact, np.float32(s))] for s in (-1, 1)] + [[exact]], np.float32)
+    expected = fitted.predict_proba(near)[:, 1]
+    assert trees_of(fitted).score(near).tolist() == expected.tolist()
+
+
+def test_a_tree_equals_its_twin() -> None:
+    x, y = data()
+    trees = trees_of(ESTIMATORS["tree"]().fit(x, y))
+    arrays = trees.threshold.tolist(), trees.left.tolist(), trees.column.tolist()
+    expected = [trees.values[twin.leaf(row, *arrays, 0)] for row in x.tolist()]
+    assert trees.score(x).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        GradientBoostingClassifier(n_estimators=2),
+        RandomForestClassifier(2),
+    ],
+)
+def test_what_cannot_be_stored_is_refused(estimator: Any) -> None:
+    if isinstance(estimator, GradientBoostingClassifier):
+        estimator.fit(*data(missing=0))
+    with pytest.raises(ModelError):
+        trees_of(estimator)
+
+
+def sound() -> Trees:
+    return trees_of(ESTIMATORS["boosting"]().fit(*data()))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("left", -1),
+        ("left", 2**30),
+        ("left", 0),  # back to the root: a way without an end
+        ("column", -1),
+        ("column", 14),
+        ("values", np.nan),
+        ("threshold", np.inf),
+        ("roots", 2**30),
+        ("roots", -1),
+    ],
+)
+def test_arrays_that_lead_out_of_bounds_are_refused(name: str, value: float) -> None:
+    trees = sound()
+    array = getattr(trees, name).copy()
+    inner = int(np.flatnonzero(trees.left != np.arange(trees.left.size))[1])
+    array[0 if name == "roots" else inner] = value
+    fields = {f.name for f in dataclasses.fields(Trees) if f.init}
+    given_ = {key: getattr(trees, key) for key in fields} | {name: array}
+    with pytest.raises(ModelError):
+        Trees(**given_)
+
+
+def test_a_matrix_of_other_width_is_refused() -> None:
+    with pytest.raises(ModelError, match="not 7 columns"):
+        sound().score(np.zeros((3, 6), np.float32))
+
+
+ranks = st.lists(st.integers(-32, 48), min_size=3, max_size=3)
+
+
+@given(st.lists(ranks, min_size=1, max_size=6), st.lists(ranks, min_size=1, max_size=5))
+def test_distances_equal_the_twin(rows: list[list[int]], seen: list[list[int]]) -> None:
+    out = np.zeros(len(rows))
+    nearest_distance(np.array(rows, np.int16), np.array(seen, np.int16), 1 / 32, out)
+    expected = [twin.nearest(row, seen) / 32 / 3 for row in rows]
+    assert out == pytest.approx(expected)
