@@ -19,8 +19,8 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
 from classifier import _jit
-from classifier.model import load_model, model_names
-from classifier.model.trees import trees_of
+from classifier.model import Model, load_model, model_names
+from classifier.model.trees import Trees, trees_of
 
 SEED, FEATURES = 1, 60
 
@@ -56,32 +56,37 @@ def main() -> None:
     with _jit.plain(False):
         for name, estimator in estimators.items():
             fitted = estimator.fit(rows[:8000], labels[:8000])
-            trees = trees_of(fitted)
-            difference = np.abs(trees.score(rows) - fitted.predict_proba(rows)[:, 1]).max()
-            pairs = [
-                (
-                    seconds(lambda t=trees: t.score(rows)),  # type: ignore[misc]
-                    seconds(lambda f=fitted: f.predict_proba(rows)),  # type: ignore[misc]
-                )
-                for _ in range(options.runs)
-            ]
-            ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
-            ratio = statistics.median(b / a for a, b in pairs)
-            one = seconds(lambda t=trees: [t.score(rows[:1]) for _ in range(500)]) / 500  # type: ignore[misc]
-            print(
-                f"| {name} | {trees.left.size:,} | {difference:.1e} | {options.rows / ours:,.0f} | "
-                f"{options.rows / theirs:,.0f} | {ratio:.1f} | {one * 1e6:.0f} us |"
-            )
+            compare(name, fitted, trees_of(fitted), rows, options.runs)
         for name in model_names():
-            model = load_model(name)
-            some = np.resize(rows, (options.rows, len(model.features)))
-            model.score(some)
-            took = statistics.median(seconds(lambda m=model: m.score(some)) for _ in range(5))  # type: ignore[misc]
-            one = seconds(lambda m=model: [m.score(some[:1]) for _ in range(500)]) / 500  # type: ignore[misc]
-            print(
-                f"| shipped: {name}, with calibration and novelty | {model.trees.left.size:,} | | "
-                f"{options.rows / took:,.0f} | | | {one * 1e6:.0f} us |"
-            )
+            shipped(load_model(name), rows)
+
+
+def compare(name: str, fitted: Any, trees: Trees, rows: Any, runs: int) -> None:
+    """Print the line of an ensemble beside scikit-learn's own scoring."""
+    difference = np.abs(trees.score(rows) - fitted.predict_proba(rows)[:, 1]).max()
+    pairs = [
+        (seconds(lambda: trees.score(rows)), seconds(lambda: fitted.predict_proba(rows)))
+        for _ in range(runs)
+    ]
+    ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+    ratio = statistics.median(b / a for a, b in pairs)
+    one = seconds(lambda: [trees.score(rows[:1]) for _ in range(500)]) / 500
+    print(
+        f"| {name} | {trees.left.size:,} | {difference:.1e} | {len(rows) / ours:,.0f} | "
+        f"{len(rows) / theirs:,.0f} | {ratio:.1f} | {one * 1e6:.0f} us |"
+    )
+
+
+def shipped(model: Model, rows: Any) -> None:
+    """Print the line of a shipped model."""
+    some = np.resize(rows, (len(rows), len(model.features)))
+    model.score(some)
+    took = statistics.median(seconds(lambda: model.score(some)) for _ in range(5))
+    one = seconds(lambda: [model.score(some[:1]) for _ in range(500)]) / 500
+    print(
+        f"| shipped: {model.name}, with calibration and novelty | {model.trees.left.size:,} | | "
+        f"{len(rows) / took:,.0f} | | | {one * 1e6:.0f} us |"
+    )
 
 
 if __name__ == "__main__":

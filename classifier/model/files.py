@@ -62,6 +62,12 @@ def load_model(name: str | Path) -> Model:
 
         folder = locate(f"models/{name}")
     place = str(folder)
+    if not folder.is_dir():
+        raise ModelError(
+            f"{str(name)!r} is no model that can be loaded",
+            remedy="give a folder with model.npz and card.json, none, or one of: "
+            + ", ".join(("default", *model_names())),
+        )
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         content = _content(folder / "model.npz")
@@ -69,8 +75,7 @@ def load_model(name: str | Path) -> Model:
         raise ModelError(
             f"cannot be read ({error})",
             path=place,
-            remedy=f"give a folder with model.npz and card.json, or one of "
-            f"{', '.join(model_names()) or 'no'} shipped models",
+            remedy="give a folder with model.npz and card.json",
         ) from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise ModelMismatchError(
