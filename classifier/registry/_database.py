@@ -183,7 +183,7 @@ def connected(source: str, *, write: bool = False) -> Iterator["Connection"]:
             yield connection
             if write:
                 connection.commit()
-    except (SQLAlchemyError, sqlite3.Error, ImportError) as error:
+    except (SQLAlchemyError, sqlite3.Error, ImportError, UnicodeError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         kind = _ConflictError if isinstance(error, IntegrityError) else RegistryError
         remedy = ORIGIN
