@@ -23,7 +23,6 @@ from classifier.pipeline import (
     expand_captures,
     make_options,
     registration_of,
-    with_verdicts,
 )
 from classifier.report.endpoints import endpoints
 from classifier.tables import SCHEMA_VERSION
@@ -40,6 +39,9 @@ if TYPE_CHECKING:
     from classifier.detectors import Detector
     from classifier.policy import Policy
     from classifier.registry import Registry, Table
+    from classifier.report.changes import Changes
+    from classifier.report.impact import Impact
+    from classifier.report.plots import Plots
     from classifier.report.sorting import Sorter
     from classifier.report.text import Explanation
     from classifier.simulate import ServiceTime, Simulation, Throttle
@@ -311,8 +313,9 @@ class Run:
         self,
         policy: "Policy | str | Path | None" = None,
         registry: "Registry | Table | str | Path | None" = None,
+        at: str | int | None = None,
     ) -> "Run":
-        """Apply another policy or register to the same flows, without parsing again.
+        """Apply another policy, register or time to the same flows, without parsing again.
 
         Parameters
         ----------
@@ -320,35 +323,42 @@ class Run:
             The present one where left out.
         registry : Registry or path, optional
             The present registrations where left out.
+        at : str or int, optional
+            Look registrations up as they stood at this time, not at each flow's first packet.
 
         Returns
         -------
         Run
+
+        Raises
+        ------
+        ClassifierError
+            If an argument cannot be used, or ``at`` is given and there is no register.
         """
-        import pyarrow as pa
+        from classifier.impact import rejudged
+        from classifier.report.columns import REGISTRATION
 
-        from classifier.report.columns import OBSERVED, REGISTRATION, SCHEMA
-
-        present = self._options or Options()
+        present = self._options or Options(local=self._local())
+        known = self._known_policy()
         chosen = make_options(
-            registry=registry, policy=policy if policy is not None else present.policy
+            registry=registry, policy=policy if policy is not None else known, at=at
         )
         options = replaced(present, policy=chosen.policy)
         if registry is not None:
             options = replaced(options, registry=chosen.registry)
-        batches = []
-        for batch in self.table.to_batches(max_chunksize=65536):
-            if registry is None:
-                registered = {name: batch.column(name) for name in REGISTRATION}
-            else:
-                registered = registration_of(endpoints(batch), options)
-            observed = batch.select(list(OBSERVED))
-            batches.append(with_verdicts(observed, registered, options.policy, options.local))
-        table = pa.Table.from_batches(batches, schema=SCHEMA)
-        for name in self.table.schema.names[len(SCHEMA.names) :]:  # labels
-            table = table.append_column(name, self.table.column(name))
+        if at is not None:
+            options = replaced(options, at_ns=chosen.at_ns)
+            if options.registry is None:
+                remedy = "give registry too"
+                raise ClassifierError("there is no register to look up at a time", remedy=remedy)
+
+        def registered(batch: "pa.RecordBatch") -> dict[str, Any]:
+            if registry is None and at is None:
+                return {name: batch.column(name) for name in REGISTRATION}
+            return registration_of(endpoints(batch), options)
+
         run = Run(
-            table,
+            rejudged(self.table, options, registered),
             Accounting(self.accounting),
             sources=self._sources,
             options=options,
@@ -360,6 +370,94 @@ class Run:
                 changed["register"] = options.registry.hash  # type: ignore[assignment]
             run._meta = {**self._meta, **changed}
         return run
+
+    def impact(
+        self,
+        labels: "str | Path | pd.DataFrame | None" = None,
+        *,
+        base_rates: Sequence[float] | None = None,
+        stale_days: Sequence[float] = (7, 30, 90),
+        cgnat: Sequence[float] = (0.1, 0.5),
+    ) -> "Impact":
+        """Return what the policy does to whom: counts, mistakes with intervals, and what if.
+
+        Parameters
+        ----------
+        labels : path or DataFrame, optional
+            Joined first; columns ``legitimate`` and ``holder`` tell mistakes apart.
+        base_rates : sequence of float, optional
+            Shares of VPNs to restate precision to; 10 % to 0.01 % where left out.
+        stale_days : sequence of float
+            Days by which the box's copy of the register is old; needs a register.
+        cgnat : sequence of float
+            Shares of inside addresses behind carrier-grade NAT, whose registrations do not match.
+
+        Returns
+        -------
+        Impact
+            Tables as attributes; prints as text; ``json()``; shown as HTML in notebooks.
+        """
+        from classifier.evaluation import label_columns
+        from classifier.impact import impact_of
+
+        options = self._options or Options(local=self._local(), policy=self._known_policy())
+        table = self.table if labels is None else label_columns(self.table, labels)
+        found = impact_of(table, options, base_rates=base_rates, stale_days=stale_days, cgnat=cgnat)
+        name = found.policy or str((self.meta.get("policy") or {}).get("name", ""))
+        return replaced(found, policy=name)
+
+    @cached_property
+    def plot(self) -> "Plots":
+        """Plots: ``verdicts()``, ``decisions()``, ``base_rates()``, ``reliability()``, ``delays()``.
+
+        Each returns a matplotlib Figure; needs the extra ``plot``.
+        """
+        from classifier.report.plots import Plots
+
+        def judged() -> tuple[Any, Any]:
+            from classifier.policy.impact import facts
+
+            frame = facts(self.table)
+            return frame["vpn_probability"].to_numpy(), frame["truth"].to_numpy()
+
+        return Plots(self.impact, judged)
+
+    def compare(self, other: "Run", names: tuple[str, str] | None = None) -> "Changes":
+        """Return which flows another run judges otherwise.
+
+        Parameters
+        ----------
+        other : Run
+            Over the same captures, with another policy, register, model or time.
+        names : (str, str), optional
+            What the runs are called; their policies where left out.
+
+        Returns
+        -------
+        Changes
+            ``flows`` and ``summary`` as DataFrames; prints as text; ``json()``.
+        """
+        from classifier.report.changes import compare_tables
+
+        if names is None:
+            one, two = (str((r.meta.get("policy") or {}).get("name", "")) for r in (self, other))
+            names = (one, two)
+        local = self._options.local if self._options else self._local()
+        return compare_tables(self.table, other.table, names, local)
+
+    def _local(self) -> tuple[str, ...] | None:
+        """Return the inside prefixes that an opened run was made with."""
+        given = (self._meta or {}).get("options", {}).get("local")
+        return tuple(given) if isinstance(given, list) else None
+
+    def _known_policy(self) -> "Policy | None":
+        """Return the policy of the run; of an opened one, if it is built in and unchanged."""
+        if self._options is not None:
+            return self._options.policy
+        from classifier.policy import builtin_policies
+
+        digest = ((self._meta or {}).get("policy") or {}).get("sha256")
+        return next((p for p in builtin_policies() if p.hash == digest), None)
 
     def simulate(
         self,
@@ -426,17 +524,36 @@ class Run:
             packets, self.table, box, clients=clients, speed_up=speed_up, seed=seed
         )
 
-    def write(self, path: str | Path) -> None:
-        """Write the flows as ``.ndjson``, ``.parquet`` or ``.csv``, by suffix; ``-`` is stdout.
+    def write(self, path: str | Path, *, keep_addresses: bool = False) -> None:
+        """Write the flows as ``.ndjson``, ``.parquet``, ``.csv`` or ``.html``, by suffix.
+
+        Parameters
+        ----------
+        path : path
+            ``-`` is standard output. HTML is a report for people: summary, impact, plots, flows.
+        keep_addresses : bool
+            Leave addresses, server names and holders in the report; the other formats do anyway.
 
         Raises
         ------
         ClassifierError
             If the suffix is not known or the place cannot be written.
         """
-        from classifier.report.writers import write_flows
+        from classifier.report.page import write_page
+        from classifier.report.writers import output_format, write_flows
 
-        write_flows(self.table, path, meta=self.meta, accounting=self.accounting)
+        if output_format(path) != "html":
+            write_flows(self.table, path, meta=self.meta, accounting=self.accounting)
+            return
+        write_page(
+            path,
+            self.table,
+            self.impact(),
+            accounting=self.accounting,
+            meta=self.meta,
+            keep_addresses=keep_addresses,
+            local=self._options.local if self._options else self._local(),
+        )
 
     def __repr__(self) -> str:
         """Return one line: flows and VPN flows."""
@@ -641,10 +758,15 @@ class Replay:
             problems=reading.problems,
         )
 
-    def write(self, path: str | Path, format: str | None = None) -> None:
-        """Write the rows without holding them in memory; as ``Run.write``."""
-        from classifier.report.writers import write_flows
+    def write(
+        self, path: str | Path, format: str | None = None, *, keep_addresses: bool = False
+    ) -> None:
+        """Write the rows, but for HTML without holding them in memory; as ``Run.write``."""
+        from classifier.report.writers import output_format, write_flows
 
+        if output_format(path, format) == "html":
+            self.run().write(path, keep_addresses=keep_addresses)
+            return
         meta: dict[str, Any] = {}
         if str(path).endswith(".parquet"):  # hashing reads the captures again
             described = self.hashes.result() if self.hashes else None

@@ -4,6 +4,7 @@ from classifier.commands import (
     datasets,
     detectors,
     evaluating,
+    impact,
     lab,
     learning,
     policy,
@@ -15,4 +16,15 @@ from classifier.commands import (
 __all__ = ["COMMANDS"]
 
 #: Modules whose ``add`` enters their verbs, in the order that ``--help`` shows.
-COMMANDS = (replaying, simulating, evaluating, detectors, registry, policy, learning, datasets, lab)
+COMMANDS = (
+    replaying,
+    impact,
+    simulating,
+    evaluating,
+    detectors,
+    registry,
+    policy,
+    learning,
+    datasets,
+    lab,
+)

@@ -2,18 +2,49 @@
 
 import argparse
 
-from classifier.commands.shared import Verbs, add_verb, complain, say
+from classifier.commands.shared import (
+    Verbs,
+    add_reading,
+    add_verb,
+    classified,
+    complain,
+    failed,
+    open_registry,
+    say,
+    width,
+)
 
 __all__ = ["add"]
 
 
 def add(verbs: Verbs) -> None:
     """Enter the verbs."""
-    parser = add_verb(verbs, "policy", "Check and list policies.")
+    parser = add_verb(verbs, "policy", "Check, compare and list policies.")
     inner = parser.add_subparsers(dest="policy_verb", metavar="COMMAND", required=True)
     check = inner.add_parser("check", help="check policies without a capture")
     check.add_argument("policies", nargs="+", metavar="POLICY", help=".toml or built-in name")
     check.set_defaults(run=_policy_check)
+    diff = inner.add_parser("diff", help="show which flows two policies judge otherwise")
+    diff.add_argument("policies", nargs=2, metavar="POLICY", help=".toml or built-in name")
+    diff.add_argument("captures", nargs="+", metavar="CAPTURE", help="capture")
+    diff.add_argument(
+        "--registry", metavar="R", help="register: .csv, .json, .db or a database URL"
+    )
+    diff.add_argument(
+        "--other-registry", metavar="R", help="register of the second policy (default: the first's)"
+    )
+    diff.add_argument("--at", metavar="TIME", help="look registrations up as of this time")
+    diff.add_argument(
+        "--other-at", metavar="TIME", help="the same for the second policy (default: the first's)"
+    )
+    diff.add_argument(
+        "--skip-bad-rows", action="store_true", help="load the good rows of a register with bad"
+    )
+    diff.add_argument(
+        "--format", choices=("table", "json"), default="table", help="(default: %(default)s)"
+    )
+    add_reading(diff)
+    diff.set_defaults(run=_policy_diff)
     listed = inner.add_parser("list", help="list the built-in policies")
     listed.set_defaults(run=_policy_list)
 
@@ -31,6 +62,25 @@ def _policy_check(options: argparse.Namespace) -> int:
         policy = Policy.open(name)
         say(f"{name}: good, {len(policy.rules)} rules, else {policy.default.label}")
     return code
+
+
+def _policy_diff(options: argparse.Namespace) -> int:
+    from classifier.policy import Policy
+
+    one, other = map(Policy.open, options.policies)
+    options.policy = one
+    before = classified(options)
+    register = None
+    if options.other_registry:
+        options.registry = options.other_registry
+        register = open_registry(options)
+    after = before.judge(other, register, options.other_at)
+    named = [options.policies[0], options.policies[1]]
+    if named[0] == named[1]:
+        named[1] = " ".join([named[1], *filter(None, (options.other_registry, options.other_at))])
+    changes = before.compare(after, (named[0], named[1]))
+    say(changes.json() if options.format == "json" else changes.text(width()))
+    return failed(before)
 
 
 def _policy_list(options: argparse.Namespace) -> int:

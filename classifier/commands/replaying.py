@@ -40,7 +40,12 @@ def add(verbs: Verbs) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="also write .ndjson, .parquet or .csv, repeatable",
+        help="also write .ndjson, .parquet, .csv or a report as .html, repeatable",
+    )
+    replay.add_argument(
+        "--keep-addresses",
+        action="store_true",
+        help="leave addresses, names and holders in a .html report (default: take them out)",
     )
     replay.add_argument(
         "--format",
@@ -96,7 +101,7 @@ def _replay(options: argparse.Namespace) -> int:
     with replayed(options) as rows:
         run = rows.run() if options.format == "table" or options.expect else None
         for path in options.out:
-            rows.write(path)
+            rows.write(path, keep_addresses=options.keep_addresses)
         if options.format == "table" and run:
             _print_report(run)
         else:

@@ -114,7 +114,7 @@ def _flow_cells(row: Mapping[str, Any]) -> tuple[object, ...]:
         f"{row['vpn_probability']:.3f}",
         row["strength"] or "-",
         _registration(row),
-        row["verdict"],
+        row["verdict"] + ("" if row["start_seen"] or row["verdict"] == "allow" else "*"),
         row["rule"],
     )
 
@@ -171,6 +171,8 @@ def flow_table(
         drop=("packets", "strength", "rule", "proto", "registered", "p(vpn)"),
         paint=[_COLOURS.get(row["verdict"], "") for row in rows] if colour else None,
     )
+    if any(not row["start_seen"] and row["verdict"] != "allow" for row in rows):
+        text += "\n* judged without its start: under way when the capture began"
     left = table.num_rows - len(rows)
     if left:
         text += f"\n... and {_count(left, 'more flows')}; write them all with --out or Run.write"

@@ -21,7 +21,7 @@ from classifier.tables import SCHEMA_VERSION
 
 __all__ = ["FORMATS", "Format", "output_format", "read_flows", "write_flows"]
 
-Format = Literal["ndjson", "csv", "parquet"]
+Format = Literal["ndjson", "csv", "parquet", "html"]
 
 #: Suffix -> format.
 FORMATS: dict[str, Format] = {
@@ -29,6 +29,7 @@ FORMATS: dict[str, Format] = {
     ".jsonl": "ndjson",
     ".parquet": "parquet",
     ".csv": "csv",
+    ".html": "html",
 }
 
 # Rows that become text at once; 65,536 rows were 8 % faster than 8,192 and 1,000,000 slower.
@@ -47,7 +48,7 @@ def output_format(path: str | os.PathLike[str], given: str | None = None) -> For
         for name in FORMATS.values():
             if name == given:
                 return name
-        remedy = "choose ndjson, csv or parquet"
+        remedy = "choose ndjson, csv, parquet or html"
         raise ResourceError(f"'{given}' is no format", path=str(path), remedy=remedy)
     if os.fspath(path) == "-":
         return "ndjson"
@@ -106,6 +107,9 @@ def write_flows(
         first = next(iterator, None)
         schema = SCHEMA if first is None else first.schema
         rows = itertools.chain([] if first is None else [first], iterator)
+    if chosen not in _WRITERS:
+        remedy = "write a whole run, by Run.write or replay --out"
+        raise ResourceError("a report needs more than rows", path=str(target), remedy=remedy)
     with output(target) as sink:
         _WRITERS[chosen](rows, schema, sink, meta or {}, accounting or {})
 

@@ -1,0 +1,83 @@
+"""What changes between two policies, registers or times."""
+
+import json
+from pathlib import Path
+
+import flow_rows
+import pytest
+from flow_rows import WIREGUARD
+
+import classifier
+from classifier.policy.changes import changed_flows
+
+DEMO = classifier.datasets.demo()
+BEFORE = flow_rows.rows(WIREGUARD, WIREGUARD | {"orig_ip": "10.0.0.2", "community_id": "1:b"}, {})
+AFTER = flow_rows.rows(
+    WIREGUARD | {"verdict": "would_throttle"},
+    WIREGUARD | {"orig_ip": "10.0.0.2", "community_id": "1:b", "verdict": "allow"},
+    {"verdict": "flag"},
+)
+
+
+@pytest.fixture(scope="module")
+def run() -> classifier.Run:
+    return classifier.classify(
+        DEMO.capture, registry=DEMO.register, policy="registered-only", progress=False
+    )
+
+
+def test_each_flow_with_another_verdict_is_listed_with_its_direction() -> None:
+    found, paired, gone, new = changed_flows(BEFORE, AFTER)
+    assert (paired, gone, new) == (3, 0, 0)
+    assert found["before"].tolist() == ["would_block", "would_block", "allow"]
+    assert found["after"].tolist() == ["would_throttle", "allow", "flag"]
+    assert found["direction"].tolist() == ["milder", "milder", "harsher"]
+
+
+def test_flows_of_one_run_alone_are_counted_not_compared() -> None:
+    found, paired, gone, new = changed_flows(BEFORE, AFTER.slice(1))
+    assert (len(found), paired, gone, new) == (2, 2, 1, 0)
+
+
+def test_the_same_flow_twice_is_paired_in_order() -> None:
+    twice = flow_rows.rows(WIREGUARD, WIREGUARD)
+    found, paired, *_ = changed_flows(
+        twice, flow_rows.rows(WIREGUARD, WIREGUARD | {"verdict": "flag"})
+    )
+    assert (paired, found["flow_id"].tolist()) == (2, [1])
+
+
+def test_a_milder_policy_makes_all_changes_milder(run: classifier.Run) -> None:
+    found = run.compare(run.judge("throttle-unregistered"))
+    blocked = run.flows[run.flows["verdict"] == "would_block"]
+    assert found.flows["flow_id"].tolist() == blocked["flow_id"].tolist()
+    (row,) = found.summary.to_dict("records")
+    assert (row["direction"], row["flows"]) == ("milder", len(blocked))
+    assert row["bytes"] == (blocked["orig_bytes"] + blocked["resp_bytes"]).sum()
+    assert "registered-only -> throttle-unregistered: 10 of 66 flows change verdict" in str(found)
+    assert json.loads(found.json())["changed"] == len(blocked)
+    assert "<table>" in found._repr_html_()
+
+
+def test_the_same_run_changes_nothing(run: classifier.Run) -> None:
+    found = run.compare(run)
+    assert len(found.flows) == 0
+    assert "0 of 66 flows change verdict" in found.text()
+
+
+def test_two_times_of_the_register_are_compared(run: classifier.Run) -> None:
+    found = run.compare(run.judge(at="2001-01-01"))
+    assert (found.flows["direction"] == "harsher").all()
+    assert found.flows["registered_before"].all()
+
+
+def test_verdict_files_differ_in_the_lines_of_the_flows_that_change(
+    run: classifier.Run, tmp_path: Path
+) -> None:
+    other = run.judge("throttle-unregistered")
+    run.write(tmp_path / "a.ndjson")
+    other.write(tmp_path / "b.ndjson")
+    one, two = ((tmp_path / f"{n}.ndjson").read_text().splitlines() for n in "ab")
+    differing = [i for i, (a, b) in enumerate(zip(one, two, strict=True)) if a != b]
+    assert differing == run.compare(other).flows["flow_id"].tolist()
+    assert all(one[i].replace("would_block", "would_throttle") == two[i] for i in differing)

@@ -1,0 +1,101 @@
+"""``impact``, ``policy diff`` and the report from the command."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import classifier
+from classifier import cli
+
+DEMO = classifier.datasets.demo()
+CAPTURE, REGISTER = str(DEMO.capture), str(DEMO.register)
+STRICT = ["--registry", REGISTER, "--policy", "registered-only"]
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_impact_of_a_capture_and_of_its_written_run_agree(tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "run.parquet"
+    assert cli.main(["replay", CAPTURE, *STRICT, "--out", str(out)]) == 0
+    capsys.readouterr()
+    shown = []
+    for what in (CAPTURE, str(out)):
+        assert cli.main(["impact", what, *STRICT, "--format", "json"]) == 0
+        shown.append(json.loads(capsys.readouterr().out))
+    assert shown[0] == shown[1]
+    assert shown[0]["verdicts"][3]["flows"] == 10
+    assert cli.main(["impact", str(out), "--labels", str(DEMO.labels)]) == 0
+    assert "by labels 9 of 10 are mistakes" in capsys.readouterr().out
+
+
+def test_base_rates_are_those_asked_for(capsys: Capture) -> None:
+    asked = ["--base-rate", "0.5", "--base-rate", "0.02", "--format", "json"]
+    assert cli.main(["impact", CAPTURE, *STRICT, *asked]) == 0
+    found = json.loads(capsys.readouterr().out)["base_rates"]
+    assert [row["base_rate"] for row in found] == [0.5, 0.02]
+
+
+def test_arithmetic_needs_no_capture(capsys: Capture) -> None:
+    rates = ["--tpr", "0.9", "--fpr", "0.001", "--base-rate", "0.001"]
+    assert cli.main(["impact", *rates, "--flows-per-user-day", "1000"]) == 0
+    assert "47.3934%  of what is hit is a VPN" in capsys.readouterr().out
+    assert cli.main(["impact", *rates, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["missed_per_million"] == pytest.approx(100)
+    nothing = ["--tpr", "0", "--fpr", "0", "--base-rate", "0.1", "--format", "json"]
+    assert cli.main(["impact", *nothing]) == 0
+    assert json.loads(capsys.readouterr().out)["precision"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["impact"], "name a capture, or give --tpr, --fpr and --base-rate"),
+        (["impact", CAPTURE, "--tpr", "0.5"], "leave the captures out"),
+        (["impact", "a.parquet", "b.parquet"], "only one run can be opened"),
+        (["impact", "missing.parquet"], "no such file"),
+        (["policy", "diff", "registered-only", "nonsense", CAPTURE], "neither such a file"),
+    ],
+)
+def test_what_cannot_be_done_is_2_and_one_line(
+    arguments: list[str], problem: str, capsys: Capture
+) -> None:
+    assert cli.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert problem in line
+
+
+def test_two_policies_are_compared(capsys: Capture) -> None:
+    policies = ["registered-only", "throttle-unregistered"]
+    assert cli.main(["policy", "diff", *policies, CAPTURE, "--registry", REGISTER]) == 0
+    out = capsys.readouterr().out
+    assert "registered-only -> throttle-unregistered: 10 of 66 flows change verdict" in out
+    assert "milder" in out
+
+
+def test_two_states_of_the_register_are_compared(capsys: Capture) -> None:
+    command = ["policy", "diff", "registered-only", "registered-only", CAPTURE]
+    command += ["--registry", REGISTER, "--other-at", "2001-01-01", "--format", "json"]
+    assert cli.main(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["after"] == "registered-only 2001-01-01"
+    assert found["changed"] == 5
+    assert {row["direction"] for row in found["summary"]} == {"harsher"}
+
+
+def test_replay_writes_the_report_with_addresses_only_if_told(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    one, other = tmp_path / "one.html", tmp_path / "other.html"
+    assert cli.main(["replay", CAPTURE, *STRICT, "--out", str(one)]) == 0
+    assert cli.main(["replay", CAPTURE, *STRICT, "--out", str(other), "--keep-addresses"]) == 0
+    address = "10.20.2.20"
+    assert address in capsys.readouterr().out
+    assert address not in one.read_text("utf-8")
+    assert address in other.read_text("utf-8")
+
+
+def test_list_says_whom_each_policy_hits(capsys: Capture) -> None:
+    assert cli.main(["policy", "list"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("Hits ") == 4
