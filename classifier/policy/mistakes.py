@@ -179,6 +179,8 @@ def _table(verdict: str, tpr: Any, fpr: Any, centre: tuple[float, float], rates:
         if share.size:
             bounds = (float(np.quantile(share, _LOW)), float(np.quantile(share, _HIGH)))
         precision = mean_true / hits if hits else np.nan
+        # Where no mistake was seen, the share seen is at the end of what is likely
+        bounds = min(bounds[0], precision), max(bounds[1], precision)
         rows.append((verdict, rate, precision, *bounds, hits * 1e6, mean_false * 1e6))
     return rows
 

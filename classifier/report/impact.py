@@ -104,8 +104,7 @@ class Impact:
             ]
             found = mistakes[row["verdict"]]
             if len(told):
-                wrong = told[told["cause"].isin(["not_vpn", "legitimate", "holder"])]["flows"].sum()
-                sentence += f"; by labels {wrong:,.0f} of {told['flows'].sum():,.0f} are mistakes"
+                sentence += "; by labels " + _causes(told)
             else:
                 sentence += (
                     f"; {found['not_vpn']:.1f} of them expected to be no VPN "
@@ -229,6 +228,17 @@ class Impact:
     def __repr__(self) -> str:
         """Return one line."""
         return f"<Impact of {self.policy!r}: {' '.join(self.headline())}>"
+
+
+def _causes(told: "pd.DataFrame") -> str:
+    """Return what labels say of the hit flows, in words."""
+    flows = told.groupby("cause")["flows"].sum()
+    total, open_ = flows.sum(), flows.get("unknown", 0)
+    if open_:
+        rest = "whether the rest are legitimate is not labelled"
+        return f"{flows.get('not_vpn', 0):,.0f} of {total:,.0f} are no VPN, {rest}"
+    wrong = sum(flows.get(cause, 0) for cause in ("not_vpn", "legitimate", "holder"))
+    return f"{wrong:,.0f} of {total:,.0f} are mistakes"
 
 
 def _bytes(number: float) -> str:

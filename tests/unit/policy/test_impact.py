@@ -178,7 +178,7 @@ def test_restated_precision_without_labels_refers_to_the_reference_prevalence() 
 def test_no_mistake_among_few_is_not_taken_for_none() -> None:
     table = labelled(flow_rows.rows(*[BLOCKED] * 5, *[WEB] * 20), is_vpn=[True] * 5 + [False] * 20)
     found, _ = mistakes.restated(impact.facts(table), [0.0001])
-    assert found["precision"].iloc[0] == 1
+    assert found["precision"].iloc[0] == found["precision_high"].iloc[0] == 1
     assert found["precision_low"].iloc[0] < 0.01
 
 
@@ -250,6 +250,12 @@ def test_hostile_words_are_escaped() -> None:
     found = run_of(flow_rows.rows(REGISTERED | {"category": bad, "service": bad})).impact()
     assert "<script>" not in found._repr_html_()
     assert "\x1b" not in found.text()
+
+
+def test_vpns_of_which_labels_do_not_say_whether_they_are_legitimate_are_no_mistakes() -> None:
+    table = labelled(MIXED, is_vpn=[True, True, True, False, True, False, False, False, False])
+    (blocked, *_) = run_of(table).impact().headline()
+    assert "by labels 1 of 4 are no VPN, whether the rest are legitimate is not labelled" in blocked
 
 
 def test_an_empty_run_has_no_impact() -> None:
