@@ -264,9 +264,11 @@ class Plots:
 
         Parameters
         ----------
-        delays : array of float, or Mapping of str to arrays
-            Nanoseconds for each packet that was not lost, for one kind of traffic or several.
+        delays : Simulation, array of float, or Mapping of str to arrays
+            What ``run.simulate`` returned; or nanoseconds for each packet, for one kind of traffic
+            or several. What is not a number (a packet lost) is left out.
         """
+        delays = getattr(delays, "added_delay_ns", delays)
         kinds = delays if hasattr(delays, "items") else {"all packets": delays}
         figure, axes = _axes()
         worst = ""
