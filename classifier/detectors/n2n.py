@@ -10,10 +10,21 @@ UDP, between edges and a supernode. Numbers are big-endian::
     4+C      by type: 1 register, 3 packet, 4 its answer, 5 register at the supernode, 7 its
              acknowledgement, 8 its refusal, 9 federation, 10 and 11 peers ...
 
+Version 1, as distributions still ship it, has a header of 87 bytes in every message::
+
+    0    1   version     1
+    1    1   type        1 register, 2 deregister, 3 packet, 4 its acknowledgement, 5 list of peers
+    2    1   hops        0 or a little more
+    3    1   flag        1 from the supernode
+    4   16   community   a name in printable ASCII, a zero, and anything behind it
+    20   6   Ethernet addresses of sender and, at 26, receiver
+    32  20   outer and, at 52, own address: family 2, 0, port (2), IPv4, 12 zeros
+
 Sources
 -------
 n2n's ``wire.c``, ``n2n_typedefs.h`` and ``n2n_define.h`` (https://github.com/ntop/n2n), release 3,
-and the release 2 branch for its shorter community.
+and the release 2 branch for its shorter community; release 1.3.1's ``n2n.h``
+(``struct n2n_packet_header``, ``struct peer_addr``).
 
 Strength
 --------
@@ -48,7 +59,11 @@ REGISTER_SUPER = 5
 # The least that follows the community: cookie and address, or two addresses
 BODY_LEAST = 10
 NAME_LEAST = 4
-WIDTH = 24
+WIDTH = 72
+VERSION_1, TYPE_1_MOST, HEADER_1 = 1, 5, 87
+COMMUNITY_1 = slice(4, 20)
+FAMILIES_1, ZEROS_1 = (32, 52), (33, *range(40, 52), 53, *range(60, 72))
+AF_INET = 2
 
 _FAMILY = "n2n"
 BOTH = Meaning(Strength.PROOF, "n2n messages both ways with the same community", _FAMILY)
@@ -79,11 +94,31 @@ def _probe(rows: NDArray[np.uint8], kept: Ints, wire: Ints) -> tuple[Mask, Ints]
     return found, length
 
 
+def _probe_1(rows: NDArray[np.uint8], kept: Ints, wire: Ints) -> tuple[Mask, Ints]:
+    """Tell which messages are of version 1, as far as they were kept, and how long their names are."""
+    name = rows[:, COMMUNITY_1]
+    length = (np.cumsum(name == 0, axis=1) == 0).sum(axis=1)
+    printable = (name > 0x20) & (name < 0x7F)
+    inside = np.arange(name.shape[1]) < length[:, None]
+    found = (rows[:, 0] == VERSION_1) & (rows[:, 1] >= 1) & (rows[:, 1] <= TYPE_1_MOST)
+    found &= (rows[:, 2] <= HOPS_MOST) & (rows[:, 3] <= 1) & (kept >= COMMUNITY_1.stop)
+    found &= (printable | ~inside).all(axis=1) & (length > 0) & (length < name.shape[1])
+    for value, places in ((AF_INET, FAMILIES_1), (0, ZEROS_1)):
+        for at in places:
+            if at < rows.shape[1]:
+                found &= (rows[:, at] == value) | (kept <= at)
+    return found & (wire >= HEADER_1), np.where(found, length, 0)
+
+
 def _judge(batch: FlowBatch) -> list[Evidence]:
     m = Messages(batch, WIDTH)
     ours, length = _probe(m.bytes, m.kept, m.wire)
-    whole = np.where(m.bytes[:, 0] == 3, 20, 16)[:, None] > np.arange(WIDTH - COMMUNITY)
-    name = np.where(whole, m.bytes[:, COMMUNITY:], 0)
+    first_version, short = _probe_1(m.bytes, m.kept, m.wire)
+    first_version &= m.kept >= WIDTH
+    ours |= first_version
+    length = np.where(first_version, short, length)
+    whole = length[:, None] > np.arange(COMMUNITY_BYTES[3])
+    name = np.where(whole, m.bytes[:, COMMUNITY : COMMUNITY + COMMUNITY_BYTES[3]], 0)
     _, key = np.unique(name, axis=0, return_inverse=True)
     key = key.reshape(-1) + 1
     theirs = m.value(ours, key)
@@ -96,17 +131,20 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
         Case(both, BOTH, first, m.both(ours)),
         Case((some > 0) & lone, ONE, first, first, some),
     ]
-    kind = (m.bytes[:, 3] & TYPE_MASK).astype(np.int64)
-    return report(batch, DETECTOR.name, cases, m.value(ours, kind)[:, 0] == REGISTER_SUPER)
+    kind = np.where(first_version, 0, m.bytes[:, 3] & TYPE_MASK).astype(np.int64)
+    starts = kind == REGISTER_SUPER
+    starts |= first_version & (m.bytes[:, 1] == 1)
+    return report(batch, DETECTOR.name, cases, m.value(ours, starts.astype(np.int64))[:, 0] == 1)
 
 
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows in which either side begins with a version, a type and a community."""
-    found = [
-        _probe(head, kept, np.full(kept.size, 1 << 16))[0]
-        for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept))
-    ]
-    return found[0] | found[1]
+    found = np.zeros(heads.flows.size, np.bool_)
+    for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
+        wire = np.full(kept.size, 1 << 16)
+        kept = np.minimum(kept, head.shape[1])
+        found |= _probe(head, kept, wire)[0] | _probe_1(head, kept, wire)[0]
+    return found
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:

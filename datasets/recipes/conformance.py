@@ -100,6 +100,7 @@ CASES |= {
     "stunnel": Case("stunnel-tls"),
     "ssh-tunnel": Case("openssh-forward"),
     "tinc": Case("tinc-udp"),
+    "n2n": Case("n2n-edge"),
     "nebula": Case("nebula-lighthouse"),
     "fastd": Case("fastd-udp"),
     "nebula-mid-session": Case(

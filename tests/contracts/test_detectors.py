@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "conformance" / "default"
 SECTIONS = ("Sources", "Strength", "Mistaken for", "Blind to")
 #: Detectors that only unit tests show as long as no recipe makes a capture; a case makes it wrong.
-WITHOUT_CASE = {"ip-in-ip", "n2n", "zerotier", "tailscale", "warp"}
+WITHOUT_CASE = {"ip-in-ip", "zerotier", "tailscale", "warp"}
 WITHOUT_CASE |= {"yggdrasil"}
 
 each_detector = pytest.mark.parametrize("detector", DETECTORS, ids=lambda d: d.name)

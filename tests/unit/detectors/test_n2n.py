@@ -23,6 +23,42 @@ def test_the_same_community_both_ways_is_proof(version):
     assert (e.strength, e.packet, e.starts, e.family) == (Strength.PROOF, 1, True, "n2n")
 
 
+# As n2n 1.3.1 sends them: what stands behind the name's zero was never set
+OLD = bytes.fromhex(
+    "010300006c616200f87f0000c01ccdc7f87f0000d6d08fe526a47208be7f7581"
+    "0200000000000000000000000000000000000000"
+    "0200d06800000000000000000000000000000000"
+    "010000000000000000000000000000"
+)
+OLD_BACK = bytes.fromhex(
+    "010300006c616200c47f0000c0dcfe39c47f00007208be7f7581d6d08fe526a4"
+    "0200000000000000000000000000000000000000"
+    "02001e6100000000000000000000000000000000"
+    "010000000000000000000000000000"
+)
+
+
+def test_version_1_both_ways_is_proof_and_alone_strong_when_it_comes_again():
+    (e,) = found(P(0, OLD), P(1, OLD_BACK))
+    assert (e.strength, e.packet, e.starts) == (Strength.PROOF, 1, False)
+    assert found(P(0, OLD), P(0, OLD))[0].strength is Strength.STRONG
+    assert found(P(0, OLD)) == []  # a name of three letters, once
+    register = OLD[:1] + b"\1" + OLD[2:]
+    assert found(P(0, register), P(1, OLD_BACK))[0].starts
+
+
+@pytest.mark.parametrize("at", [0, 1, 3, 4, 32, 33, 45, 52, 60, 71])
+def test_version_1_with_another_byte_is_nothing(at):
+    wrong = OLD[:at] + b"\xee" + OLD[at + 1 :]
+    assert found(P(0, wrong), P(1, OLD_BACK)) == []
+
+
+def test_version_1_cut_by_a_snaplen_or_on_the_wire_is_nothing():
+    for size in range(72):
+        assert found(P(0, OLD[:size], wire=len(OLD)), P(1, OLD_BACK[:size], wire=len(OLD))) == []
+    assert found(P(0, OLD[:86]), P(1, OLD_BACK[:86])) == []
+
+
 def test_packets_in_mid_conversation_are_proof_without_the_start():
     (e,) = found(P(1, n2n(NAME, 3)), P(0, n2n(NAME, 3)))
     assert (e.strength, e.starts) == (Strength.PROOF, False)
