@@ -269,7 +269,7 @@ class Plots:
             or several. What is not a number (a packet lost) is left out.
         """
         delays = getattr(delays, "added_delay_ns", delays)
-        kinds = delays if hasattr(delays, "items") else {"all packets": delays}
+        kinds = delays if hasattr(delays, "items") else {"all": delays}
         figure, axes = _axes()
         worst = ""
         styles = ("-", "--", ":", "-.")
@@ -285,13 +285,16 @@ class Plots:
                 linestyle=styles[number % 4], lw=2,
             )  # fmt: skip
             worst = worst or (
-                f"1 % of packets ({_label(name)}) wait longer than {np.quantile(some, 0.99):,.3g} us"
+                f"1 % of {_label(name)} packets wait longer than {np.quantile(some, 0.99):,.3g} us"
             )
         axes.set_title(worst or "No packet passed", loc="left")
+        low, high = axes.get_xlim()
+        few = high < 10 * max(low, floor)  # less than a decade: name the steps within it
         if worst:
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if few else "")
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.legend(frameon=False)
         axes.set_xlabel("added delay (microseconds)")

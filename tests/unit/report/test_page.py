@@ -140,7 +140,7 @@ def test_titles_say_what_is_seen_and_axes_have_units(run: classifier.Run) -> Non
     assert "66 labelled flows" in texts_of(run.plot.reliability())
     delays = np.arange(1, 1001) * 1e3
     assert texts_of(run.plot.delays(delays)) == (
-        "1 % of packets (all packets) wait longer than 990 us | added delay (microseconds) | "
+        "1 % of all packets wait longer than 990 us | added delay (microseconds) | "
         "packets that wait longer (%)"
     )
     assert "No packet passed" in texts_of(run.plot.delays({"ordinary": np.array([np.inf])}))
