@@ -153,7 +153,7 @@ def card_text(model: "Model") -> str:
         f"  them tunnels; {report['repeated_rows']:.1%} of the rows repeat another.",
         f"- Split: {report['split']}, {report['folds']} folds, seed {report['seed']}.",
         f"- Asked about flows of {', '.join(model.applications)} with {model.least_packets} packets",
-        "  and more; all others, and flows farther from every training flow than 99 % of those are",
+        "  and more; all others, and flows farther from every training flow than 95 % of those are",
         "  from the other captures, get 0.005: it does not know.",
         f"- Calibrated (Platt) for {card['prevalence']:.0%} tunnels among the flows it speaks of.",
         "- Families of circumvention tools are not in its training data.",

@@ -19,6 +19,9 @@ __all__ = ["BASE_PROBABILITY", "Model", "Scorer", "wrapped"]
 #: Of a flow that nothing is known about, at the reference prevalence.
 BASE_PROBABILITY = 0.005
 
+#: What a model may say: some ten thousand flows show no rarer thing, and a likeness proves nothing.
+LEAST, MOST = 1e-4, 0.98
+
 
 class Scorer(Protocol):
     """What gives each flow of a batch a probability."""
@@ -79,7 +82,8 @@ class Model:
         base = float(np.log(BASE_PROBABILITY / (1 - BASE_PROBABILITY)))
         said = self.slope * log_odds(self.trees.score(matrix)) + self.intercept
         trust = self.novelty.trust(matrix)
-        return np.asarray(1 / (1 + np.exp(-(base + trust * (said - base)))))
+        probability = np.clip(1 / (1 + np.exp(-(base + trust * (said - base)))), LEAST, MOST)
+        return np.asarray(probability)
 
     def probability(
         self,

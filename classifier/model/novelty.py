@@ -92,7 +92,7 @@ def learn_novelty(
     groups: NDArray[np.object_],
     *,
     n_seen: int = 400,
-    share: float = 0.99,
+    share: float = 0.95,
     seed: int = 1,
 ) -> Novelty:
     """Choose flows that stand for a training set, and the distance at which others are new.

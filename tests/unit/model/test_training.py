@@ -41,10 +41,10 @@ def outcome() -> Outcome:
 
 
 def test_a_model_finds_what_there_is_to_find(outcome: Outcome) -> None:
-    assert outcome.report["in_scope"]["auc"] > 0.95
+    assert outcome.report["in_scope"]["auc"] > 0.9
     assert "orig_size_mean" in outcome.model.features
     unseen = evaluate(outcome.model, examples(seed=9))["in_scope"]
-    assert unseen.auc > 0.9
+    assert unseen.auc > 0.85
 
 
 def test_features_of_the_path_and_of_other_flows_are_not_chosen(outcome: Outcome) -> None:

@@ -1,0 +1,64 @@
+"""A model on labelled captures of other makers: what is left of its figures there.
+
+    python benchmarks/cross_set.py LABELS... [--model lab]
+
+Each labels.csv names captures that lie in its folder or below. Printed are the flows that the model is
+asked about (``in_scope``), all flows, and those of circumvention tools, and how many of the former it
+knows too little about to say anything.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from classifier.errors import ClassifierError
+from classifier.learning import captures_of, examples_of
+from classifier.model import FEATURE_NAMES, Examples, Model, evaluate, load_model
+from classifier.model.measures import interval
+
+
+def readable(labels: Path) -> Examples:
+    """Return the labelled flows of all captures that can be read."""
+    parts = []
+    for path in captures_of(labels, []):
+        try:
+            parts.append(examples_of([path], labels))
+        except ClassifierError:
+            continue  # damaged on purpose, or without a labelled flow
+    names = ("features", "labels", "families", "applications", "groups", "packets")
+    return Examples(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def silent(model: Model, examples: Examples) -> float:
+    """Return the share of flows in scope that are unlike all that the model has seen."""
+    columns = [FEATURE_NAMES.index(name) for name in model.features]
+    asked = np.ascontiguousarray(examples.features[examples.in_scope][:, columns])
+    return float((model.novelty.trust(asked) == 0).mean()) if len(asked) else 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("labels", nargs="+", type=Path)
+    parser.add_argument("--model", default="lab")
+    options = parser.parse_args()
+    model = load_model(options.model)
+    print("| set | part | flows | tunnels | silent | area | found at 0.5 | false at 0.5 | 95 % |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for labels in options.labels:
+        examples = readable(labels)
+        share = silent(model, examples)
+        for key, found in evaluate(model, examples).items():
+            if not found.flows:
+                continue
+            bounds = interval(found.false, found.flows - found.tunnels)
+            says = f"{bounds[0]:.2%} to {bounds[1]:.2%}" if bounds else "-"
+            print(
+                f"| {labels.parent.name} | {key} | {found.flows:,} | {found.tunnels:,} | "
+                f"{f'{share:.1%}' if key == 'in_scope' else '-'} | {found.auc:.3f} | "
+                f"{found.found:,} | {found.false:,} | {says} |"
+            )
+
+
+if __name__ == "__main__":
+    main()
