@@ -18,6 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from classifier.errors import ModelError
 from classifier.model._tree_kernels import nearest_distance
+from classifier.model.novelty import BELOW, MISSING, _ranks
 from classifier.model.trees import Trees, trees_of
 
 
@@ -122,3 +123,15 @@ def test_distances_equal_the_twin(rows: list[list[int]], seen: list[list[int]]) 
     nearest_distance(np.array(rows, np.int16), np.array(seen, np.int16), 1 / 32, out)
     expected = [twin.nearest(row, seen) / 32 / 3 for row in rows]
     assert out == pytest.approx(expected)
+
+
+def test_ranks_of_few_rows_are_those_of_many() -> None:
+    quantiles = np.array([[0, 1, 1, 2], [5, 6, 7, 8]], np.float32)
+    rng = np.random.default_rng(1)
+    rows = rng.integers(-1, 10, (200, 2)).astype(np.float32)
+    rows[::7, 0] = np.nan
+    many = _ranks(rows, quantiles)
+    few = np.concatenate([_ranks(rows[i : i + 5], quantiles) for i in range(0, 200, 5)])
+    assert (many == few).all()
+    assert many[np.isnan(rows)].tolist() == [MISSING] * int(np.isnan(rows).sum())
+    assert _ranks(np.array([[1, 4]], np.float32), quantiles).tolist() == [[3, BELOW]]
