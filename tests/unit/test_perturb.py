@@ -166,9 +166,9 @@ def test_unknown_perturbation_is_refused_with_those_there_are() -> None:
 
 
 def test_movements_of_the_demo() -> None:
-    run = classifier.classify(DEMO.capture, separate=True)
+    run = classifier.classify(DEMO.capture, separate=True, model=None)
     labels = read_labels(DEMO.labels)
-    options = make_options(separate=True)
+    options = make_options(separate=True, model=None)
     moved = movements(run.table, labels, [DEMO.capture], options, ["ports", "midflow", "padding"])
     by = {(m.perturbation, m.family): m for m in moved}
     assert {m.family for m in moved} == {"ipsec", "openvpn", "wireguard", "ordinary"}

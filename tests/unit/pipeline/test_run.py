@@ -122,14 +122,14 @@ def test_two_parts_of_a_capture_are_one_run(tmp_path: Path, run: classifier.Run)
 
 
 def test_detectors_can_be_picked_and_added() -> None:
-    only = classifier.classify(DEMO.capture, detectors=["wireguard"], progress=False)
+    only = classifier.classify(DEMO.capture, detectors=["wireguard"], model=None, progress=False)
     assert set(only.flows["family"]) == {"", "wireguard"}
 
     def detect(batch: object) -> list[classifier.Evidence]:
         return [classifier.Evidence(0, "mine", classifier.Strength.WEAK, "seen", 0, "tinc")]
 
     mine = classifier.Detector("mine", "tinc", (6, 17), 0, detect)
-    run = classifier.classify(DEMO.capture, detectors=[mine], progress=False)
+    run = classifier.classify(DEMO.capture, detectors=[mine], model=None, progress=False)
     assert run.flows.loc[0, "family"] == "tinc"
     assert run.flows.loc[0, "method"] == "behaviour"
     assert not run.flows["is_vpn"].any()
@@ -179,7 +179,7 @@ def test_wrong_options_are_refused(options: dict[str, object], problem: str) -> 
 
 
 def test_a_model_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ModelError, match="detectors alone"):
+    with pytest.raises(ModelError, match="no model that can be loaded"):
         classifier.classify(DEMO.capture, model="forest", progress=False)
 
 
