@@ -1,12 +1,14 @@
-"""Look-ups per second in the compiled register, against pytricia in the same run.
+"""Look-ups per second in the compiled register, against pytricia and py-radix in the same run.
 
-Usage: ``python benchmarks/prefix_table.py [--million] [--repeats N]``; prints a Markdown table.
+Usage: ``python benchmarks/prefix_table.py [--million] [--repeats N]``; prints Markdown tables.
 
 Prefixes are drawn from a seed: IPv4 of lengths 16 to 32 all over the unicast space, IPv6 of lengths
 32 to 64 and 128 in 2000::/3. *Uniform* look-ups draw addresses from that space and, half of them,
-from the registered prefixes; *skewed* ones draw prefixes by a Zipf law of exponent 1.1. pytricia is
-asked once per address, given as text and as packed bytes; the faster is the peer. Its answers are
-compared with ours on every address that it is asked. Times are the best of the repeats, compiled.
+from the registered prefixes; *skewed* ones draw prefixes by a Zipf law of exponent 1.1. The peers are
+asked once per address, pytricia given text and packed bytes, py-radix packed bytes; ours gets a column.
+All answers are compared. Times are the best of the repeats, compiled. *Gather* is what the machine
+needs at least: one read, by the leading bits of the same addresses, in an array as large as the table.
+The PyPI package poptrie is no peer: it reads databases that its makers built, and builds none.
 """
 
 import argparse
@@ -15,12 +17,16 @@ import multiprocessing
 import socket
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytricia
+import radix
 
+from classifier._jit import spend
 from classifier.registry import Registry, Table
 
 SEED = 20260801
@@ -130,50 +136,127 @@ def as_arrays(version, addresses):
     return np.array([(a >> 64, a & (1 << 64) - 1) for a in addresses], np.uint64)
 
 
-def peer_speed(tree, version, addresses, repeats):
-    """Return pytricia's rows and its look-ups per second in its faster form."""
+def texts_and_packed(version, addresses):
+    """Return addresses in the forms that peers take."""
     family = socket.AF_INET if version == 4 else socket.AF_INET6
+    packed = [address.to_bytes(4 if version == 4 else 16, "big") for address in addresses]
+    return [socket.inet_ntop(family, data) for data in packed], packed
+
+
+def build_radix(version, prefixes):
+    """Return py-radix's tree."""
+    tree = radix.Radix()
     size = 4 if version == 4 else 16
-    packed = [address.to_bytes(size, "big") for address in addresses]
-    texts = [socket.inet_ntop(family, data) for data in packed]
-    best = 0.0
-    for form in (texts, packed):
-        rows, seconds = best_of(repeats, lambda form=form: [tree.get(a, -1) for a in form])
-        best = max(best, len(addresses) / seconds)
-    return np.array(rows), best
+    for row, (value, length) in enumerate(prefixes):
+        tree.add(packed=value.to_bytes(size, "big"), masklen=length).data["row"] = row
+    return tree
+
+
+def ask_radix(tree, packed):
+    """Return py-radix's rows."""
+    best = tree.search_best
+    nodes = [best(packed=address) for address in packed]
+    return [-1 if node is None else node.data["row"] for node in nodes]
+
+
+def ask_pytricia(tree, addresses):
+    """Return pytricia's rows."""
+    get = tree.get
+    return [get(address, -1) for address in addresses]
+
+
+def ask_one(table, texts):
+    """Return our rows, one call for each."""
+    lookup = table.lookup
+    return [-1 if (match := lookup(text)) is None else match.row for text in texts]
+
+
+def ask_speed(ask, addresses, wanted, repeats):
+    """Return look-ups per second, all of whose answers are those wanted."""
+    found, seconds = best_of(repeats, partial(ask, addresses))
+    if found != wanted:
+        raise SystemExit("two ways of asking disagree")
+    return len(addresses) / seconds
+
+
+@numba.njit(nogil=True)
+def gather(addresses, shift, table, out):
+    """Read one item for each address."""
+    for i in range(addresses.size):
+        out[i] = table[addresses[i] >> shift]
+
+
+def gather_speed(addresses, size, repeats):
+    """Return reads per second in an array of about so many bytes."""
+    bits = max(int(size // 4).bit_length(), 1)
+    leading = addresses if addresses.ndim == 1 else addresses[:, 0] << np.uint64(3)
+    width = np.array(leading.dtype.itemsize * 8 - bits).astype(leading.dtype)[()]
+    leading = np.ascontiguousarray(leading)
+    out = np.empty(leading.size, np.int32)
+    table = np.arange(1 << bits, dtype=np.int32)
+    gather(leading[:10], width, table, out[:10])
+    return leading.size / best_of(repeats, partial(gather, leading, width, table, out))[1]
+
+
+def two_cores(table, addresses, repeats):
+    """Return look-ups per second of two threads, which share the table."""
+    halves = np.array_split(addresses, 2)
+    with ThreadPoolExecutor(2) as pool:
+        return len(addresses) / best_of(repeats, lambda: list(pool.map(table.match, halves)))[1]
 
 
 def table_bytes(table: Table):
-    return sum(array.nbytes for array in (*table._ranges, *table._groups))
+    ranges = table._index.active
+    arrays = ranges.v4_top, ranges.v4_words, ranges.v6_top, ranges.v6_words, table._index.entries
+    return sum(array.nbytes for array in arrays)
 
 
 def measure(version, n, repeats):
     """Print the rows of the table for one family and size."""
     rng = np.random.default_rng(SEED)
     prefixes = draw_prefixes(rng, version, n)
-    build_ours(version, prefixes[:100])  # compiles the kernels
+    spend(1 << 20)  # compiled from here on
     table, read_s, compile_s = build_ours(version, prefixes)
     tree, peer_s, _ = build_peer(version, prefixes)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
         peer_bytes = fresh.submit(peer_memory, version, prefixes).result()
+    other = build_radix(version, prefixes)
+    name = f"IPv{version} {n:,}"
+    builds = (
+        f"| {name} | {read_s * 1e3:.0f} + {compile_s * 1e3:.0f} | {peer_s * 1e3:.0f} "
+        f"| {table_bytes(table) / 2**20:.1f} | {peer_bytes / 2**20:.1f} |"
+    )
+    singles = []
     for skewed in (False, True):
         numbers = draw_addresses(rng, version, prefixes, skewed, N_LOOKUPS)
         addresses = as_arrays(version, numbers)
         table.match(addresses[:10], at_ns=AT_NS)
-        rows, seconds = best_of(repeats, lambda a=addresses: table.match(a))
-        _, timed = best_of(repeats, lambda a=addresses: table.match(a, at_ns=AT_NS, side="server"))
-        peer_rows, peer = peer_speed(tree, version, numbers[:N_PEER], max(repeats // 2, 1))
-        if not np.array_equal(peer_rows, rows[:N_PEER]):
-            raise SystemExit("the table and pytricia disagree")
-        ours = addresses.shape[0] / seconds
+        rows, seconds = best_of(repeats, partial(table.match, addresses))
+        _, timed = best_of(repeats, partial(table.match, addresses, at_ns=AT_NS, side="server"))
+        asked = addresses.shape[0]
+        ours, both = asked / seconds, two_cores(table, addresses, repeats)
+        bound = gather_speed(addresses, table_bytes(table), repeats)
+        texts, packed = texts_and_packed(version, numbers[:N_PEER])
+        wanted = rows[:N_PEER].tolist()
+        times = [
+            ask_speed(ask, texts if form == "text" else packed, wanted, max(repeats // 2, 1))
+            for ask, form in (
+                (partial(ask_pytricia, tree), "text"),
+                (partial(ask_pytricia, tree), "packed"),
+                (partial(ask_radix, other), "packed"),
+            )
+        ]
+        single = ask_speed(partial(ask_one, table), texts, wanted, repeats)
+        kind = "skewed" if skewed else "uniform"
         print(
-            f"| IPv{version} {n:,} {'skewed' if skewed else 'uniform'} | {ours / 1e6:.1f} "
-            f"| {addresses.shape[0] / timed / 1e6:.1f} | {peer / 1e6:.2f} | {ours / peer:.0f} "
-            f"| {read_s * 1e3:.0f} + {compile_s * 1e3:.0f} | {peer_s * 1e3:.0f} "
-            f"| {table_bytes(table) / 2**20:.1f} | {peer_bytes / 2**20:.1f} "
+            f"| {name} {kind} | {ours / 1e6:.0f} | {both / 1e6:.0f} | {asked / timed / 1e6:.0f} "
+            f"| {bound / 1e6:.0f} | {times[0] / 1e6:.2f} | {times[1] / 1e6:.2f} | {times[2] / 1e6:.2f} "
+            f"| {ours / times[0]:.0f} | {ours / times[1]:.0f} | {ours / bound:.2f} "
             f"| {np.mean(rows >= 0):.0%} |",
             flush=True,
         )
+        singles.append(f"| {name} {kind} | {single / 1e6:.2f} | {times[0] / 1e6:.2f} |")
+    return builds, singles
 
 
 def main():
@@ -181,14 +264,22 @@ def main():
     parser.add_argument("--million", action="store_true", help="also a million prefixes")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
+    print("Millions of look-ups per second:\n")
     print(
-        "| prefixes, look-ups | match, M/s | with time and side, M/s | pytricia, M/s | times "
-        "| read + compile, ms | pytricia build, ms | table, MiB | pytricia, MiB | matched |"
+        "| prefixes, look-ups | match | two threads | with time and side | gather | pytricia, text "
+        "| pytricia, packed | py-radix | times pytricia's text | times packed | of gather | matched |"
     )
-    print("|---|" + "---:|" * 9)
-    for n in (20_000, 1_000_000) if options.million else (20_000,):
-        for version in (4, 6):
-            measure(version, n, options.repeats)
+    print("|---|" + "---:|" * 11)
+    sizes = (20_000, 1_000_000) if options.million else (20_000,)
+    done = [measure(version, n, options.repeats) for n in sizes for version in (4, 6)]
+    print("\nBuilding and memory:\n")
+    print("| prefixes | read + compile, ms | pytricia, ms | table, MiB | pytricia, MiB |")
+    print("|---|" + "---:|" * 4)
+    print(*(builds for builds, _ in done), sep="\n")
+    print("\nOne address at a time, from text, millions per second:\n")
+    print("| prefixes, look-ups | lookup | pytricia |")
+    print("|---|---:|---:|")
+    print(*(row for _, singles in done for row in singles), sep="\n")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ __all__ = [
     "Kernel",
     "borrow",
     "copy_bytes",
+    "count_below",
     "expect",
     "inline",
     "kernel",
@@ -147,6 +148,16 @@ def copy_bytes(source: Any, start: Any, size: Any, target: Any, at: Any) -> None
     target[int(at) : int(at) + int(size)] = source[int(start) : int(start) + int(size)]
 
 
+def count_below(array: Any, start: Any, key: Any, count: Any) -> int:
+    """Count numbers less than ``key`` among the ``count`` from ``array[start]`` on.
+
+    Compiled, one vector comparison that always reads 32 bytes of uint16 or 64 of uint64: the caller
+    knows that the array has as many.
+    """
+    first = int(start)
+    return int(np.count_nonzero(np.asarray(array[first : first + int(count)]) < key))
+
+
 # Plain Python sees arrays as compiled code does: rows have their fields as attributes, and numbers
 # narrower than 64 bits are read as whole numbers (NumPy's would wrap at their own width).
 
@@ -258,6 +269,7 @@ def _numba() -> Any:
 
 
 _NAMES: dict[tuple[str, bool], dict[str, Any]] = {}
+_STAND_INS = (prefetch, borrow, copy_bytes, count_below)
 
 
 def _names_of(module: str, compiled: bool) -> dict[str, Any]:
@@ -267,7 +279,7 @@ def _names_of(module: str, compiled: bool) -> dict[str, Any]:
     names = _NAMES[module, compiled] = dict(vars(sys.modules[module]))
     for name, value in list(names.items()):
         function = value.function if isinstance(value, Kernel) else value
-        if compiled and any(function is stand_in for stand_in in (prefetch, borrow, copy_bytes)):
+        if compiled and any(function is stand_in for stand_in in _STAND_INS):
             from classifier import _intrinsics
 
             names[name] = getattr(_intrinsics, function.__name__)

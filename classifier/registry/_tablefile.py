@@ -48,9 +48,11 @@ def write_arrays(path: Path, facts: dict[str, str], arrays: dict[str, NDArray[An
 
 
 def read_arrays(
-    path: Path, dtypes: dict[str, np.dtype[Any]]
+    path: Path, dtypes: dict[str, np.dtype[Any]], optional: frozenset[str] = frozenset()
 ) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
-    """Map a file written by `write_arrays`; ``dtypes`` says which arrays it must have.
+    """Map a file written by `write_arrays`; ``dtypes`` says which arrays it has to have.
+
+    Those in ``optional`` may be missing.
 
     Raises
     ------
@@ -72,7 +74,9 @@ def read_arrays(
         if hashlib.sha256(body).hexdigest() != header["sha256"]:
             raise ValueError("digest")
         arrays = {
-            name: _array(body, dtype, header["arrays"][name]) for name, dtype in dtypes.items()
+            name: _array(body, dtype, header["arrays"][name])
+            for name, dtype in dtypes.items()
+            if name in header["arrays"] or name not in optional
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RegistryError("is damaged", path=path.name, remedy=_REMEDY) from error

@@ -82,27 +82,31 @@ def match_flows(
     at = per_query("at_ns", flows["first_ns"] if at_ns is None else at_ns, n, np.int64, 0)
     proto = frozen(flows["proto"], np.int32)
     port = frozen(np.where(orig, flows["resp_port"], flows["orig_port"]), np.int32)
-    groups: dict[int, NDArray[np.int32]] = {}
+    ends: dict[int, tuple[NDArray[np.uint64], NDArray[np.uint64]]] = {}
     rows: dict[int, NDArray[np.int32]] = {}
     for side, is_orig in ((_CLIENT, orig), (_SERVER, ~orig)):
         hi = np.where(is_orig, flows["orig_hi"], flows["resp_hi"])
         lo = np.where(is_orig, flows["orig_lo"], flows["resp_lo"])
-        groups[side] = frozen(find(table._ranges, flows["ip_version"], hi, lo), np.int32)
-        rows[side] = np.empty(n, np.int32)
+        ends[side] = hi, lo
+        rows[side] = find(table._index.active, flows["ip_version"], hi, lo)
         mask = frozen(np.full(1, side), np.int8)
-        kernels.resolve(groups[side], True, at, mask, proto, port, table._groups, rows[side])
+        kernels.resolve(True, at, mask, proto, port, table._index.entries, rows[side])
     row = np.where(rows[_SERVER] >= 0, rows[_SERVER], rows[_CLIENT]).astype(np.int32)
     matched = np.where(rows[_SERVER] >= 0, _SERVER, np.where(rows[_CLIENT] >= 0, _CLIENT, 0))
-    covered = np.maximum(groups[_CLIENT], groups[_SERVER]) >= 0
-    todo = np.flatnonzero((row < 0) & covered)
+    todo = np.flatnonzero(row < 0)
     near_miss = np.zeros(n, np.int8)
-    if todo.size:
+    if todo.size and len(table):
         score = np.full(todo.size, _NO_SCORE, np.int32)
+        nearest = np.full(todo.size, -1, np.int32)
         at = at if at.size == 1 else frozen(at[todo], np.int64)
         scope = frozen(proto[todo], np.int32), frozen(port[todo], np.int32)
+        version = flows["ip_version"][todo]
         for side in (_SERVER, _CLIENT):
             mask = frozen(np.full(1, side), np.int8)
-            group = frozen(groups[side][todo], np.int32)
-            kernels.nearest_miss(group, at, mask, *scope, table._groups, score)
-        near_miss[todo] = score & 0xFF
+            hi, lo = ends[side]
+            around = frozen(find(table._index.every, version, hi[todo], lo[todo]), np.int32)
+            entries = table._index.entries
+            kernels.nearest_miss(around, at, mask, *scope, entries, score, nearest)
+        near = nearest >= 0
+        near_miss[todo[near]] = score[near] & 0xFF
     return FlowRegistrations(row, matched.astype(np.int8), near_miss)

@@ -101,10 +101,9 @@ def _local_ranges(local: Sequence[str]) -> Ranges:
             raise RegistryError(error.problem, path="local", remedy=error.remedy) from None
     columns = list(zip(*sorted(prefixes), strict=True)) or [(), (), (), ()]
     version, hi, lo, length = columns
-    ranges, _ = build_ranges(
+    return build_ranges(
         np.array(version, np.uint8),
         np.array(hi, np.uint64),
         np.array(lo, np.uint64),
         np.array(length, np.uint8),
     )
-    return ranges

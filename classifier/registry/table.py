@@ -5,9 +5,10 @@ import hashlib
 import html
 import ipaddress
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from socket import AF_INET, inet_pton
 from typing import Any
 
 import numpy as np
@@ -18,36 +19,38 @@ from classifier.errors import QueryError, RegistryError
 from classifier.registry import _table_kernels as kernels
 from classifier.registry import _tablefile
 from classifier.registry._fields import ANY, COLUMN_NAMES, ROW, BadField, parse_time, shown
-from classifier.registry._index import build_index, check_index, find, frozen
+from classifier.registry._index import Index, as_ranges, build_index, find_v4, find_v6, frozen
 from classifier.registry._parse import Registrations
-from classifier.registry._table_kernels import ENTRY, Groups, Ranges
+from classifier.registry._single import finder_v4, finder_v6
+from classifier.registry._table_kernels import ENTRY, Ranges
+from classifier.registry._verify import is_sound
 from classifier.tables import protocol_number
 
 __all__ = ["Match", "Table"]
 
-_RANGE_TYPES = {
-    "v4_top": "i4",
-    "v4_low": "u2",
-    "v4_group": "i4",
-    "v6_lead": "u8",
-    "v6_top": "i4",
-    "v6_hi": "u8",
-    "v6_lo": "u8",
-    "v6_group": "i4",
-}
-_GROUP_TYPES: dict[str, Any] = {
-    "start": "i4",
-    "parent": "i4",
-    "length": "u1",
-    "first_active": "i4",
-    "entries": ENTRY,
-}
+_RANGE_TYPES = {"v4_top": "u4", "v4_words": "u4", "v6_top": "u4", "v6_words": "u4", "shape": "u8"}
 _ANY_SIDE = 3
 _QUERY_SIDES: dict[str | None, int] = {"client": 1, "server": 2, None: _ANY_SIDE}
+_NONE = 0xFFFFFFFF
+_KEPT_MATCHES = 1 << 16
+
+
+class _Lazy:
+    """A row of a table whose fields are read when the first of them is asked for."""
+
+    __slots__ = ("_rows",)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _MATCH_FIELDS:
+            raise AttributeError(name)
+        facts = self._rows.slice(self.row, 1).to_pylist()[0]
+        for field in _MATCH_FIELDS:
+            object.__setattr__(self, field, facts[field])
+        return facts[name]
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class Match(_Lazy):
     """The registration that covers an address.
 
     Attributes
@@ -70,6 +73,17 @@ class Match:
     valid_to: str
 
 
+_MATCH_FIELDS = frozenset(Match.__dataclass_fields__) - {"row"}
+
+
+def _match_of(rows: pa.Table, row: int) -> Match:
+    """Return the match of a row, whose texts are read later."""
+    match = Match.__new__(Match)
+    object.__setattr__(match, "_rows", rows)
+    object.__setattr__(match, "row", row)
+    return match
+
+
 class Table:
     """Registrations compiled for look-up. Made by `Registry.compile`; does not change.
 
@@ -86,25 +100,23 @@ class Table:
     address that it maps; ``::/0`` covers no IPv4 address.
     """
 
-    __slots__ = ("_groups", "_ranges", "_typed", "hash", "rows")
+    __slots__ = ("_find_v4", "_find_v6", "_index", "_matches", "_typed", "hash", "rows")
 
-    def __init__(
-        self, typed: NDArray[np.void], rows: pa.Table, ranges: Ranges, groups: Groups, digest: str
-    ) -> None:
+    def __init__(self, typed: NDArray[np.void], rows: pa.Table, index: Index, digest: str) -> None:
         self._typed = typed
-        self._ranges = ranges
-        self._groups = groups
+        self._index = index
+        self._find_v4 = finder_v4(index.active)
+        self._find_v6 = finder_v6(index.active, self._find_v4)
+        self._matches: dict[int, Match | None] = {_NONE: None}
         self.rows = rows
         self.hash = digest
 
     @classmethod
     def build(cls, registrations: Registrations, *, source: str = "") -> "Table":
         """Compile checked registrations, for errors named by ``source``; see `Registry.compile`."""
-        rows = registrations.rows
-        ranges, groups = build_index(rows, source)
-        typed = frozen(rows, ROW)
+        index = build_index(registrations.rows, source)
         text = registrations.text.combine_chunks()
-        return cls(typed, text, ranges, groups, _content_hash(text))
+        return cls(frozen(registrations.rows, ROW), text, index, _content_hash(text))
 
     def __len__(self) -> int:
         """Return the number of registrations."""
@@ -149,20 +161,52 @@ class Table:
         >>> table.lookup("203.0.113.10", at="2026-11-23", side="server").registration_id
         'R-016693'
         """
-        address = query_address(addr)
-        value = int(address)
-        version = np.array([address.version], np.uint8)
-        hi = np.array([value >> 64], np.uint64)
-        lo = np.array([value & 0xFFFFFFFFFFFFFFFF], np.uint64)
-        group = find(self._ranges, version, hi, lo)
+        if type(addr) is str and ":" not in addr:
+            try:
+                row = self._find_v4(int.from_bytes(inet_pton(AF_INET, addr)))
+            except OSError:  # the exception of ip_address says more
+                row = self._row_of(query_address(addr), self._find_v4, self._find_v6)
+        else:
+            row = self._row_of(query_address(addr), self._find_v4, self._find_v6)
+        if at is not None or side is not None or proto is not None or port is not None:
+            row = self._applying(row, at, side, proto, port)
+        try:
+            return self._matches[row]
+        except KeyError:
+            pass
+        if len(self._matches) > _KEPT_MATCHES:
+            self._matches = {_NONE: None}
+        match = self._matches[row] = _match_of(self.rows, row)
+        return match
+
+    @staticmethod
+    def _row_of(
+        address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+        find_v4: Callable[[int], int],
+        find_v6: Callable[[int], int],
+    ) -> int:
+        """Return the row to begin with, 2**32 - 1 for none."""
+        return find_v4(int(address)) if address.version == 4 else find_v6(int(address))
+
+    def _applying(self, row: int, at: Any, side: Any, proto: Any, port: Any) -> int:
+        """Return the first row from this one on that applies, 2**32 - 1 for none."""
+        wanted = int(_side_codes(side, 1)[0])
         number = query_proto(proto)
         at_ns = None if at is None else _time_ns(at)
-        row = int(self._resolve(group, at_ns, side, number, port)[0])
-        if row < 0:
-            return None
-        facts = self.rows.slice(row, 1).to_pylist()[0]
-        names = Match.__dataclass_fields__
-        return Match(row=row, **{name: facts[name] for name in names if name != "row"})
+        row = -1 if row == _NONE else row
+        while row >= 0:
+            entry = self._index.entries[row].tolist()
+            start, end, following, its_port, its_proto, sides, active, _ = entry
+            if (
+                active
+                and sides & wanted
+                and (at_ns is None or start <= at_ns < end)
+                and (number is None or number < 0 or its_proto in (ANY, number))
+                and (port is None or port < 0 or its_port in (ANY, port))
+            ):
+                return row
+            row = following
+        return _NONE
 
     def match(
         self,
@@ -195,35 +239,25 @@ class Table:
             If an argument has another shape or type (a RegistryError and a ValueError).
         """
         addresses = np.asarray(addresses)
-        group = np.empty(addresses.shape[0] if addresses.ndim else 0, np.int32)
+        out = np.empty(addresses.shape[0] if addresses.ndim else 0, np.int32)
         if addresses.dtype == np.uint32 and addresses.ndim == 1:
-            kernels.find_v4(frozen(addresses, np.uint32), self._ranges, group)
+            find_v4(self._index.active, addresses, out)
         elif addresses.dtype == np.uint64 and addresses.ndim == 2 and addresses.shape[1] == 2:
-            kernels.find_v6(frozen(addresses, np.uint64), self._ranges, group)
+            find_v6(self._index.active, addresses, out)
         else:
             kind = f"{addresses.dtype} {addresses.shape}"
             remedy = "give uint32 (n,) for IPv4 or uint64 (n, 2) for IPv6"
             raise QueryError(f"addresses are {kind}, not such", path="match", remedy=remedy)
-        return self._resolve(group, at_ns, side, proto, port)
-
-    def _resolve(
-        self, group: NDArray[np.int32], at_ns: Any, side: Any, proto: Any, port: Any
-    ) -> NDArray[np.int32]:
-        """Choose the row of each group that applies."""
-        n = group.size
-        out = np.empty(n, np.int32)
-        group = frozen(group, np.int32)
         if at_ns is None and side is None and proto is None and port is None:
-            kernels.resolve_any(group, self._groups, out)
             return out
+        n = out.size
         kernels.resolve(
-            group,
             at_ns is not None,
             per_query("at_ns", at_ns, n, np.int64, 0),
             _side_codes(side, n),
             per_query("proto", proto, n, np.int32, ANY),
             per_query("port", port, n, np.int32, ANY),
-            self._groups,
+            self._index.entries,
             out,
         )
         return out
@@ -236,8 +270,11 @@ class Table:
         RegistryError
             If it cannot be written.
         """
-        arrays: dict[str, NDArray[Any]] = {**self._ranges._asdict(), **self._groups._asdict()}
-        arrays["typed"] = self._typed
+        arrays: dict[str, NDArray[Any]] = {"typed": self._typed, "entries": self._index.entries}
+        for kind in ("active", "every"):
+            if kind == "active" or self._index.every is not self._index.active:
+                ranges = getattr(self._index, kind)._asdict()
+                arrays |= {f"{kind}.{name}": ranges[name] for name in _RANGE_TYPES}
         for name in COLUMN_NAMES:
             data, offsets = _text_arrays(self.rows.column(name).combine_chunks())
             arrays[f"{name}.data"], arrays[f"{name}.offsets"] = data, offsets
@@ -253,24 +290,32 @@ class Table:
             If it is missing, of another kind, or damaged.
         """
         place = Path(path)
-        kinds = (_RANGE_TYPES | _GROUP_TYPES).items()
-        types: dict[str, np.dtype[Any]] = {name: np.dtype(kind) for name, kind in kinds}
-        types["typed"] = ROW
+        types: dict[str, np.dtype[Any]] = {"typed": ROW, "entries": ENTRY}
+        for kind in ("active", "every"):
+            types |= {f"{kind}.{name}": np.dtype(code) for name, code in _RANGE_TYPES.items()}
         for name in COLUMN_NAMES:
             types |= {f"{name}.data": np.dtype("u1"), f"{name}.offsets": np.dtype("i4")}
-        _, arrays = _tablefile.read_arrays(place, types)
-        typed = arrays["typed"]
-        ranges = Ranges(**{name: frozen(arrays[name], _RANGE_TYPES[name]) for name in _RANGE_TYPES})
-        groups = Groups(**{name: frozen(arrays[name], _GROUP_TYPES[name]) for name in _GROUP_TYPES})
+        optional = frozenset(name for name in types if name.startswith("every."))
+        _, arrays = _tablefile.read_arrays(place, types, optional)
+        typed, entries = arrays["typed"], arrays["entries"]
         rows = _text_table(arrays, typed.size)
-        if typed.ndim != 1 or rows is None or not check_index(ranges, groups, typed.size):
+        active = _ranges_of(arrays, "active")
+        every = _ranges_of(arrays, "every") if "every.shape" in arrays else active
+        if (
+            rows is None
+            or active is None
+            or every is None
+            or entries.shape != typed.shape
+            or not is_sound(active, entries)
+            or not (every is active or is_sound(every, entries))
+        ):
             raise RegistryError("is damaged", path=place.name, remedy="compile the register again")
-        return cls(typed, rows, ranges, groups, _content_hash(rows))
+        index = Index(active, every, frozen(entries, ENTRY))
+        return cls(frozen(typed, ROW), rows, index, _content_hash(rows))
 
     def __repr__(self) -> str:
         """Return size and hash."""
-        n = self._groups.parent.size
-        return f"<Table: {len(self):,} registrations, {n:,} prefixes, hash {self.hash[:12]}>"
+        return f"<Table: {len(self):,} registrations, hash {self.hash[:12]}>"
 
     def _repr_html_(self) -> str:
         """Return the same as HTML."""
@@ -339,6 +384,14 @@ def _time_ns(at: str | int | datetime.datetime) -> int:
         return parse_time(at)
     except BadField as error:
         raise QueryError(error.problem, path="at", remedy=error.remedy) from None
+
+
+def _ranges_of(arrays: dict[str, NDArray[Any]], kind: str) -> Ranges | None:
+    """Return one set of arrays of a table file, None if one has another shape."""
+    mine = [arrays[f"{kind}.{name}"] for name in _RANGE_TYPES]
+    if any(array.ndim != 1 or array.size % 2 for array in mine):
+        return None
+    return as_ranges(*mine)
 
 
 def _text_arrays(column: Any) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:

@@ -1,18 +1,22 @@
 """The compiled prefix table equals a linear scan, and the prefix kernel equals ``ipaddress``."""
 
 import ipaddress
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference import lpm
 
-from classifier.registry import NEAR_MISSES, Registry, Table, match_flows
+from classifier.errors import RegistryError
+from classifier.registry import NEAR_MISSES, Registry, Table, _index, _tablefile, match_flows
 from classifier.registry._fields import COLUMN_NAMES, BadField, parse_prefix
 from classifier.registry._parse import Raw, binary_column, parse
 from classifier.registry._text_kernels import read_prefixes
 from classifier.tables import FLOW
 
+SETS = ("active", "every")
 PROTOS = [6, 17, 50]
 PORTS = [443, 1194]
 TIMES = [0, 1_000, 2_000, 3_000, 4_000]  # ns; multiples of a microsecond
@@ -37,6 +41,14 @@ def raw_of(entries):
         for k, name in enumerate(COLUMN_NAMES)
     }
     return Raw("made-up", columns, np.arange(len(rows)), [])
+
+
+@contextmanager
+def large_tables():
+    """Build every table as those are built that a second-level cache does not hold."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_index, "_LARGE", 0)
+        yield
 
 
 def table_of(entries) -> Table:
@@ -107,6 +119,15 @@ def matched(table, address, at, side, proto, port):
     return table.match(split(address), at, side, proto, port)[0]
 
 
+def linear_answers(table, rows, asked):
+    """Say that each way of asking gives what a linear scan does."""
+    for query in asked:
+        expected = lpm.lookup(rows, *query)
+        assert matched(table, *query) == expected
+        match = table.lookup(*query)
+        assert (-1 if match is None else match.row) == expected
+
+
 everything = [lpm.Entry("0.0.0.0/0"), lpm.Entry("::/0"), lpm.Entry("255.255.255.255/32")]
 deepest = [lpm.Entry(f"255.255.255.255/{n}" if n == 32 else f"0.0.0.0/{n}") for n in range(33)]
 
@@ -116,12 +137,59 @@ deepest = [lpm.Entry(f"255.255.255.255/{n}" if n == 32 else f"0.0.0.0/{n}") for 
 @example(deepest, [(ipaddress.ip_address("0.0.0.1"), None, None, None, None)])
 @given(st.lists(entries(), max_size=12), st.lists(queries, min_size=1, max_size=12))
 def test_table_equals_linear_scan(rows, asked):
-    table = table_of(rows)
-    for query in asked:
-        expected = lpm.lookup(rows, *query)
-        assert matched(table, *query) == expected
-        match = table.lookup(*query)
-        assert (-1 if match is None else match.row) == expected
+    linear_answers(table_of(rows), rows, asked)
+    with large_tables():
+        linear_answers(table_of(rows), rows, asked)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32), st.sampled_from([12, 15, 20, 30]), st.booleans())
+def test_crowded_blocks_equal_linear_scan(seed, spread, large):
+    rng = np.random.default_rng(seed)
+    rows, asked = [], []
+    for _ in range(150):
+        value, upper, lower = (int(rng.integers(0, 1 << spread)) for _ in range(3))
+        length = int(rng.integers(32 - spread, 33))
+        rows.append(lpm.Entry(prefix_text(ipaddress.IPv4Address, 32, 10 << 24 | value, length)))
+        wide = 0x2001_0DB8 << 96 | upper << 64 | lower << int(rng.choice([0, 20, 34]))
+        length = int(rng.integers(64 - spread, 129))
+        rows.append(lpm.Entry(prefix_text(ipaddress.IPv6Address, 128, wide, length)))
+        asked.append(ipaddress.IPv4Address(10 << 24 | value))
+        asked.append(ipaddress.IPv6Address(wide + int(rng.integers(-2, 3))))
+    with large_tables() if large else nullcontext():
+        table = table_of(rows)
+    linear_answers(table, rows, [(address, None, None, None, None) for address in asked])
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(entries(), min_size=1, max_size=8), st.data(), addresses)
+def test_forged_arrays_are_refused_or_read_inside(rows, data, address):
+    """The digest of a table file is no secret: whoever changes an array can change it too."""
+    written = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_tablefile, "write_arrays", lambda *args: written.update(args[2]))
+        table_of(rows).save("unused")
+    numbers = [name for name in written if "." in name and name.split(".")[0] in SETS]
+    name = data.draw(st.sampled_from([*numbers, "entries"]))
+    forged = written[name].copy()
+    words = forged.view(np.uint32)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, min(words.size, 400) - 1))
+        words[at if data.draw(st.booleans()) else words.size - 1 - at] = data.draw(
+            st.integers(0, 40) | st.integers(0, 2**32 - 1)
+        )
+    read = {**written, name: forged}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_tablefile, "read_arrays", lambda *_: ({}, read))
+        try:
+            table = Table.load("unused")
+        except RegistryError as error:
+            assert "is damaged" in str(error)
+            return
+    for asked in (address, *(lpm.network(row.prefix).network_address for row in rows)):
+        table.lookup(asked, at=3_000)
+        matched(table, asked, None, None, None, None)
+        matched(table, asked, 1_000, "client", 6, 443)
 
 
 @settings(deadline=None, max_examples=100)
