@@ -160,9 +160,14 @@ def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows with a command, or the type of error correction, where one may stand."""
     chosen = np.zeros(heads.flows.size, np.bool_)
     for first, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
-        for at in (CMD, FEC_BYTES + CMD, CRYPT_BYTES + CMD):
+        for at in (CMD, CRYPT_BYTES + CMD):
             byte = first[:, at]
-            chosen |= (byte >= PUSH) & (byte <= WINDOW_TOLD) & (kept >= SEGMENT_BYTES)
+            segment = (byte >= PUSH) & (byte <= WINDOW_TOLD) & (kept >= SEGMENT_BYTES)
+            if at == CMD:  # no datagram holds 65,536 bytes; only PUSH has any
+                size = first[:, LENGTH : LENGTH + 4]
+                segment &= (size[:, 2] == 0) & (size[:, 3] == 0)
+                segment &= ((size[:, 0] | size[:, 1]) > 0) == (byte == PUSH)
+            chosen |= segment
         for at in (FEC_TYPE, CRYPT_BYTES + FEC_TYPE):
             corrected = (first[:, at] == FEC_DATA) & (first[:, at + 1] == 0)
             chosen |= corrected & (kept >= FEC_BYTES + SEGMENT_BYTES)
