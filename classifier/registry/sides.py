@@ -1,6 +1,7 @@
 """Which endpoint of a flow is inside, and so which one is the client."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ DEFAULT_LOCAL = (
     "fe80::/10",
     "fc00::/7",
 )
+_REMEDY = "write it like 10.0.0.0/8"
 
 
 def inside(
@@ -44,7 +46,11 @@ def inside(
     RegistryError
         If one of ``local`` is no prefix; it is named.
     """
-    ranges = _local_ranges(DEFAULT_LOCAL if local is None else local)
+    texts = DEFAULT_LOCAL if local is None else (local,) if isinstance(local, str) else local
+    try:
+        ranges = _local_ranges(tuple(texts))
+    except TypeError:  # of a text that cannot be hashed
+        raise RegistryError("holds no texts", path="local", remedy=_REMEDY) from None
     orig, resp = (
         find(ranges, flows["ip_version"], flows[f"{end}_hi"], flows[f"{end}_lo"]) >= 0
         for end in ("orig", "resp")
@@ -87,15 +93,14 @@ def client_is_orig(
     return orig_is_client(*inside(flows, local))
 
 
-def _local_ranges(local: Sequence[str]) -> Ranges:
+@lru_cache(maxsize=8)
+def _local_ranges(local: tuple[str, ...]) -> Ranges:
     """Flatten the inside prefixes."""
-    if isinstance(local, str):
-        local = [local]
     prefixes: set[Prefix] = set()
     for text in local:
         try:
             if not isinstance(text, str):
-                raise BadField(f"{text!r} is not a text", "write it like 10.0.0.0/8")
+                raise BadField(f"{text!r} is not a text", _REMEDY)
             prefixes.add(parse_prefix(text))
         except BadField as error:
             raise RegistryError(error.problem, path="local", remedy=error.remedy) from None
