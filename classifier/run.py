@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from classifier.detectors import Detector
     from classifier.policy import Policy
     from classifier.registry import Registry, Table
+    from classifier.report.anonymize import Anonymizer
     from classifier.report.changes import Changes
     from classifier.report.impact import Impact
     from classifier.report.plots import Plots
@@ -339,6 +340,11 @@ class Run:
         from classifier.report.columns import REGISTRATION
 
         present = self._options or Options(local=self._local())
+        if self._is_anonymized() and (registry is not None or at is not None):
+            raise ClassifierError(
+                "the addresses of this run are mapped, and no register knows them",
+                remedy="judge the original run, then map that",
+            )
         known = self._known_policy()
         chosen = make_options(
             registry=registry, policy=policy if policy is not None else known, at=at
@@ -524,7 +530,54 @@ class Run:
             packets, self.table, box, clients=clients, speed_up=speed_up, seed=seed
         )
 
-    def write(self, path: str | Path, *, keep_addresses: bool = False) -> None:
+    def anonymized(self, key: "str | Path | bytes | Anonymizer") -> "Run":
+        """Return the run with other addresses and names, as a key decides.
+
+        Addresses are mapped prefix-preservingly (Crypto-PAn): two that share their first k bits
+        share exactly as many afterwards. Server names, holders and numbers of registrations become
+        keyed digests, words of evidence are left out, and Community IDs are of the mapped
+        addresses. Verdicts stay, and no register can be looked up in any more.
+
+        Parameters
+        ----------
+        key : path or bytes
+            A file of 32 bytes, or of 64 hexadecimal digits; or the 32 bytes.
+
+        Returns
+        -------
+        Run
+            Without packets: these still hold the addresses.
+
+        Raises
+        ------
+        ClassifierError
+            If the key cannot be used, or the run is anonymised already.
+        """
+        from classifier.registry.sides import DEFAULT_LOCAL
+        from classifier.report.anonymize import Anonymizer
+
+        mapper = Anonymizer.open(key)
+        if self._is_anonymized():
+            raise ClassifierError(
+                "the addresses of this run are mapped already", remedy="map the original run"
+            )
+        return Run(
+            mapper.table(self.table),
+            self.accounting,
+            meta=mapper.meta(self.meta, DEFAULT_LOCAL),
+            problems=self.problems,
+        )
+
+    def _is_anonymized(self) -> bool:
+        return bool((self._meta or {}).get("anonymized"))
+
+    def write(
+        self,
+        path: str | Path,
+        *,
+        keep_addresses: bool = False,
+        anonymize: "str | Path | bytes | Anonymizer | None" = None,
+    ) -> None:
         """Write the flows as ``.ndjson``, ``.parquet``, ``.csv`` or ``.html``, by suffix.
 
         Parameters
@@ -533,6 +586,9 @@ class Run:
             ``-`` is standard output. HTML is a report for people: summary, impact, plots, flows.
         keep_addresses : bool
             Leave addresses, server names and holders in the report; the other formats do anyway.
+        anonymize : path or bytes, optional
+            Write `anonymized` rows, with the key of this file. A report shows the mapped addresses,
+            where it would else number them.
 
         Raises
         ------
@@ -542,6 +598,23 @@ class Run:
         from classifier.report.page import write_page
         from classifier.report.writers import output_format, write_flows
 
+        if anonymize is not None:
+            _not_both(keep_addresses)
+            output_format(path)
+            mapped = self.anonymized(anonymize)
+            if output_format(path) != "html":
+                mapped.write(path)
+                return
+            write_page(
+                path,
+                mapped.table,
+                self.impact(),
+                accounting=self.accounting,
+                meta=mapped.meta,
+                keep_addresses=True,
+                local=mapped._local(),
+            )
+            return
         if output_format(path) != "html":
             write_flows(self.table, path, meta=self.meta, accounting=self.accounting)
             return
@@ -759,19 +832,32 @@ class Replay:
         )
 
     def write(
-        self, path: str | Path, format: str | None = None, *, keep_addresses: bool = False
+        self,
+        path: str | Path,
+        format: str | None = None,
+        *,
+        keep_addresses: bool = False,
+        anonymize: "Anonymizer | None" = None,
     ) -> None:
         """Write the rows, but for HTML without holding them in memory; as ``Run.write``."""
         from classifier.report.writers import output_format, write_flows
 
         if output_format(path, format) == "html":
-            self.run().write(path, keep_addresses=keep_addresses)
+            self.run().write(path, keep_addresses=keep_addresses, anonymize=anonymize)
             return
+        if anonymize is not None:
+            _not_both(keep_addresses)
         meta: dict[str, Any] = {}
         if str(path).endswith(".parquet"):  # hashing reads the captures again
             described = self.hashes.result() if self.hashes else None
             meta = _meta_of(self.reading.sources, self.reading.options, described)
-        write_flows(self.batches(), path, format, meta=meta, accounting=self.reading.accounting)
+        rows = self.batches()
+        if anonymize is not None:
+            from classifier.registry.sides import DEFAULT_LOCAL
+
+            rows = (anonymize.rows(batch) for batch in rows)
+            meta = meta and anonymize.meta(meta, DEFAULT_LOCAL)
+        write_flows(rows, path, format, meta=meta, accounting=self.reading.accounting)
 
 
 @contextmanager
@@ -882,6 +968,14 @@ def open_run(path: str | Path) -> Run:
 
     table, meta, accounting = read_flows(path)
     return Run(table, Accounting(accounting), meta=meta)
+
+
+def _not_both(keep_addresses: bool) -> None:
+    if keep_addresses:
+        raise ClassifierError(
+            "addresses can be kept or mapped, not both",
+            remedy="leave out keep_addresses, or the key",
+        )
 
 
 def _in_thread(function: "Callable[[T], R]", argument: "T") -> "Future[R]":

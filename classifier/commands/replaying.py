@@ -48,6 +48,11 @@ def add(verbs: Verbs) -> None:
         help="leave addresses, names and holders in a .html report (default: take them out)",
     )
     replay.add_argument(
+        "--anonymize",
+        metavar="KEYFILE",
+        help="map addresses and names in all output by the 32 bytes of this file (default: do not)",
+    )
+    replay.add_argument(
         "--format",
         choices=("table", "ndjson", "csv"),
         default="table",
@@ -90,6 +95,7 @@ def _print_report(run: "Run") -> None:
 def _replay(options: argparse.Namespace) -> int:
     from classifier.report.text import accounting_text
     from classifier.report.writers import output_format
+    from classifier.run import Run
 
     if "-" in options.out and options.format == "table":
         options.format = "ndjson"  # what ``--out -`` writes; a table beside it would spoil it
@@ -98,14 +104,26 @@ def _replay(options: argparse.Namespace) -> int:
         output_format(path)  # refuses a suffix before the work, not after
     if options.junit and not options.expect:
         raise ClassifierError("--junit has nothing to write", remedy="give --expect too")
+    key = None
+    if options.anonymize is not None:
+        from classifier.report.anonymize import Anonymizer
+
+        if options.keep_addresses:
+            raise ClassifierError(
+                "--keep-addresses and --anonymize exclude each other",
+                remedy="leave one of them out",
+            )
+        key = Anonymizer.open(options.anonymize)
     with replayed(options) as rows:
         run = rows.run() if options.format == "table" or options.expect else None
+        if run and key:
+            run = Run(key.table(run.table), run.accounting)
         for path in options.out:
-            rows.write(path, keep_addresses=options.keep_addresses)
+            rows.write(path, keep_addresses=options.keep_addresses, anonymize=key)
         if options.format == "table" and run:
             _print_report(run)
         else:
-            rows.write("-", options.format)
+            rows.write("-", options.format, anonymize=key)
             complain(accounting_text(rows.reading.accounting).rstrip())
         code = 2 if rows.reading.failed else 0
         if run and options.expect and not _meets(run, options):
