@@ -279,6 +279,7 @@ def resolve(
     side_step = 1 if side.size > 1 else 0
     proto_step = 1 if proto.size > 1 else 0
     port_step = 1 if port.size > 1 else 0
+    scoped = proto.size != 1 or port.size != 1 or proto[0] >= 0 or port[0] >= 0
     index = np.zeros(_BLOCK, np.int64)
     # Loops without a branch, as in find_small_v4: first those with a row, then again and again those
     # whose row does not apply, with the next one.
@@ -294,16 +295,18 @@ def resolve(
             for k in range(asked):
                 i = index[k]
                 entry = entries[out[i]]
-                wanted_proto = proto[i * proto_step]
-                wanted_port = port[i * port_step]
-                at = at_ns[i * at_step]
-                applies = (
-                    (entry.active != 0)
-                    & (np.int64(entry.side) & np.int64(side[i * side_step]) != 0)
-                    & ((not timed) | ((entry.from_ns <= at) & (at < entry.to_ns)))
-                    & ((entry.proto < 0) | (wanted_proto < 0) | (entry.proto == wanted_proto))
-                    & ((entry.port < 0) | (wanted_port < 0) | (entry.port == wanted_port))
+                applies = (entry.active != 0) & (
+                    np.int64(entry.side) & np.int64(side[i * side_step]) != 0
                 )
+                if timed:
+                    at = at_ns[i * at_step]
+                    applies &= (entry.from_ns <= at) & (at < entry.to_ns)
+                if scoped:
+                    wanted_proto = proto[i * proto_step]
+                    wanted_port = port[i * port_step]
+                    applies &= (
+                        (entry.proto < 0) | (wanted_proto < 0) | (entry.proto == wanted_proto)
+                    ) & ((entry.port < 0) | (wanted_port < 0) | (entry.port == wanted_port))
                 following = out[i] if applies else entry.next
                 out[i] = following
                 index[todo] = i

@@ -5,10 +5,10 @@ import hashlib
 import html
 import ipaddress
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from socket import AF_INET, inet_pton
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any
 
 import numpy as np
@@ -161,13 +161,13 @@ class Table:
         >>> table.lookup("203.0.113.10", at="2026-11-23", side="server").registration_id
         'R-016693'
         """
-        if type(addr) is str and ":" not in addr:
-            try:
-                row = self._find_v4(int.from_bytes(inet_pton(AF_INET, addr)))
-            except OSError:  # the exception of ip_address says more
-                row = self._row_of(query_address(addr), self._find_v4, self._find_v6)
-        else:
-            row = self._row_of(query_address(addr), self._find_v4, self._find_v6)
+        try:  # as ipaddress does, ten times as fast
+            if ":" in addr:  # type: ignore[operator]
+                row = self._find_v6(int.from_bytes(inet_pton(AF_INET6, addr)))  # type: ignore[arg-type]
+            else:
+                row = self._find_v4(int.from_bytes(inet_pton(AF_INET, addr)))  # type: ignore[arg-type]
+        except (OSError, TypeError, ValueError):  # what ip_address raises says more
+            row = self._row_of(query_address(addr))
         if at is not None or side is not None or proto is not None or port is not None:
             row = self._applying(row, at, side, proto, port)
         try:
@@ -179,14 +179,10 @@ class Table:
         match = self._matches[row] = _match_of(self.rows, row)
         return match
 
-    @staticmethod
-    def _row_of(
-        address: ipaddress.IPv4Address | ipaddress.IPv6Address,
-        find_v4: Callable[[int], int],
-        find_v6: Callable[[int], int],
-    ) -> int:
+    def _row_of(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:
         """Return the row to begin with, 2**32 - 1 for none."""
-        return find_v4(int(address)) if address.version == 4 else find_v6(int(address))
+        find = self._find_v4 if address.version == 4 else self._find_v6
+        return find(int(address))
 
     def _applying(self, row: int, at: Any, side: Any, proto: Any, port: Any) -> int:
         """Return the first row from this one on that applies, 2**32 - 1 for none."""
