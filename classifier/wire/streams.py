@@ -228,9 +228,10 @@ def open_stream(source: object) -> Stream:
             )
         except OSError as error:
             problem = (error.strerror or str(error)).lower()
-            raise CaptureError(
-                problem, path=str(source), remedy="check the name and its permissions"
-            ) from error
+            remedy = "check the name and its permissions"
+            if path.is_dir():
+                remedy = f"name the captures in it, such as {source}/*.pcap"
+            raise CaptureError(problem, path=str(source), remedy=remedy) from error
         except ValueError as error:  # a NUL in the name
             raise CaptureError(str(error), path=repr(source), remedy="check the name") from error
     if hasattr(source, "read"):

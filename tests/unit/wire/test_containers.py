@@ -379,9 +379,11 @@ def test_more_packets_than_fit_one_batch_are_all_read() -> None:
 
 
 def test_a_name_that_is_not_there_is_an_error_with_a_remedy(tmp_path: Path) -> None:
-    for name in (tmp_path / "no.pcap", tmp_path, "nul\0byte"):
+    for name in (tmp_path / "no.pcap", "nul\0byte"):
         with pytest.raises(CaptureError, match="; check the name"):
             open_capture(name)
+    with pytest.raises(CaptureError, match=r"; name the captures in it, such as .*/\*\.pcap"):
+        open_capture(tmp_path)
 
 
 def test_a_text_stream_is_refused() -> None:
