@@ -29,6 +29,7 @@ from classifier.detectors import (
     n2n,
     nebula,
     openvpn,
+    openvpn_static,
     pptp,
     pulse,
     socks,
@@ -56,6 +57,7 @@ __all__ = ["DETECTORS", "Detector", "run_detectors", "select"]
 DETECTORS: tuple[Detector, ...] = (
     wireguard.DETECTOR,
     openvpn.DETECTOR,
+    openvpn_static.DETECTOR,
     ike.DETECTOR,
     esp.DETECTOR,
     ah.DETECTOR,

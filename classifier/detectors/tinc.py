@@ -14,19 +14,28 @@ UDP of tinc 1.1, between ends that reach each other. Numbers are big-endian::
     12   4   sequence      rises by one
     16       ciphertext with a tag of 16 bytes
 
-UDP of tinc 1.0 is ciphertext from the first byte to the last.
+UDP of tinc 1.0 is ciphertext from the first byte to the last::
+
+    0    n   ciphertext    whole blocks of 16 (AES in CBC): sequence (4), frame, padding (1 to 16)
+    n    4   MAC           cut to 4 bytes
+
+So all lengths leave a rest of 4. An ARP (frame of 42) gives 52 bytes, an acknowledgement of TCP with
+time stamps (frame of 66) 84.
 
 Sources
 -------
 tinc's ``doc/PROTOCOL``, ``src/protocol.h`` (PROT_MAJOR 17), ``src/net_packet.c`` and
-``src/sptps.c`` of release 1.1 (https://www.tinc-vpn.org/git/).
+``src/sptps.c`` of release 1.1 (https://www.tinc-vpn.org/git/); tinc 1.0 manual, Cipher, MACLength.
 
 Strength
 --------
 Proof: the line from both sides; or UDP of 1.1 both ways with constant sources and rising sequences.
 Strong: the line from one side; UDP of 1.1 from one side, three messages or more; UDP in which every
 message looks random, between two hosts of which one listened for tinc at the same port, where the
-TCP connection is in the same batch of flows.
+TCP connection is in the same batch of flows. Strong too, for 1.0 with its default cipher, without
+that connection: four messages and more of each side, random from the first byte, no byte of the first
+16 the same in all messages of a side, all lengths with that rest, four different ones among them, and
+one of 84 bytes or of less than 68, which OpenVPN with a static key does not send.
 
 Mistaken for
 ------------
@@ -34,13 +43,15 @@ Other UDP between two hosts that also run tinc, to the same port number.
 
 Blind to
 --------
-A TCP connection in the middle; UDP of 1.0 whose TCP connection was not seen.
+A TCP connection in the middle; UDP of 1.0 with another cipher or of few sizes, whose TCP connection
+was not seen.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifier.detectors._findings import Meaning
+from classifier.detectors._headless import may_be_headless, read_headless
 from classifier.detectors._messages import (
     NO_ROW,
     Case,
@@ -62,6 +73,8 @@ LINE_BYTES = 64  # no name is longer than what is left here
 NAME_FIRST, NAME_START = b"?^", 2
 HEADER_BYTES, TAG_BYTES, STEP_MOST, RUN_LEAST = 16, 16, 64, 2
 PAIRED_LEAST = 2
+BLOCK_BYTES, MAC_BYTES, LEAST_BYTES, SIZES_LEAST = 16, 4, 52, 4
+ACK_BYTES, STATIC_KEY_LEAST = 84, 68
 WIDTH = 48
 
 _FAMILY = "tinc"
@@ -80,6 +93,13 @@ RUN = Meaning(
 PAIRED = Meaning(
     Strength.STRONG,
     "{value} messages that look random, to where a tinc connection of the same hosts leads",
+    _FAMILY,
+)
+
+BLOCKS = Meaning(
+    Strength.STRONG,
+    "{value} messages without any header, random from the first byte, of whole blocks before a MAC "
+    "of 4 bytes (tinc 1.0)",
     _FAMILY,
 )
 
@@ -167,8 +187,20 @@ def _judge_udp(batch: FlowBatch) -> list[Evidence]:
     cases = [
         Case(runs, RUNS, first, last, counts.sum(axis=1)),
         Case(some > RUN_LEAST, RUN, first, last, some),
+        _blocks(batch),
     ]
     return report(batch, DETECTOR.name, cases, np.zeros(batch.flows.size, np.bool_))
+
+
+def _blocks(batch: FlowBatch) -> Case:
+    """Return which flows are whole blocks and a MAC, as 1.0 sends them."""
+    read = read_headless(batch)
+    m, size = read.messages, read.size
+    wrong = (size % BLOCK_BYTES != MAC_BYTES) | (size < LEAST_BYTES)
+    small = (size == ACK_BYTES) | (size < STATIC_KEY_LEAST)
+    holds = read.holds & read.none(wrong) & (read.sizes >= SIZES_LEAST) & ~read.none(small)
+    every = m.wire > 0
+    return Case(holds, BLOCKS, m.first(every), m.last(every), read.n)
 
 
 def _judge_paired(batch: FlowBatch) -> list[Evidence]:
@@ -190,7 +222,7 @@ def select(heads: Heads) -> NDArray[np.bool_]:
         some = FlowBatch(heads.flows[rows], heads.batch.packets, heads.batch.payload)
         lines[rows] = np.logical_or(*_lines(some))
     data = _is_data(heads.orig, heads.orig_kept) | _is_data(heads.resp, heads.resp_kept)
-    chosen = lines | (data & heads.has_proto(UDP))
+    chosen = lines | ((data | may_be_headless(heads)) & heads.has_proto(UDP))
     return chosen | _paired(heads.flows, lines) if lines.any() else chosen
 
 

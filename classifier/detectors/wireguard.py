@@ -53,8 +53,9 @@ data; 32 random bits beside type, zeros and length). Proof also, in the middle o
 where both directions bring two or more data messages, each to an index of its own that stays the
 same, with a rising counter below 2**48: per direction 32 bits of type, 32 of the repeated index and
 16 zero bits of each counter would have to agree by chance. Strong: a handshake message of exact
-length whose keys look random; or three data messages in a row in one direction. Weak: one or two
-data messages, or a cookie reply, and nothing else in the flow.
+length whose keys look random; or two data messages and more in a row in one direction, to the same
+index (32 bits), with a rising counter. Weak: one data message, or several that repeat neither, or a
+cookie reply, and nothing else in the flow.
 
 Mistaken for
 ------------
@@ -259,7 +260,7 @@ def _judge(packets, payload, start, stop, runs, announced, hit):
     elif n_announced > 0:
         hit[MEANING] = LONE_INITIATION if kinds & (1 << INITIATION) else LONE_RESPONSE
         hit[FIRST] = hit[LAST] = announced[0, 2]
-    elif runs[better, BEST] >= 3:
+    elif runs[better, BEST] >= 2:
         hit[MEANING] = ONE_RUN
     elif n_ours > 0 and n_foreign == 0:
         hit[MEANING] = LONE_DATA if kinds & (1 << DATA) else LONE_COOKIE

@@ -2,8 +2,8 @@
 
     python datasets/recipes/written.py [--out tests/conformance/default] [CASE...]
 
-Each case is one TCP conversation with handshake and acknowledgements; what stands for ciphertext is
-seeded. The same case gives the same bytes.
+Each case is one conversation: over TCP with handshake and acknowledgements, over UDP, or of bare IP
+packets. What stands for ciphertext is seeded. The same case gives the same bytes.
 """
 
 import argparse
@@ -19,6 +19,8 @@ import dpkt
 CLIENT, SERVER = "10.20.44.7", "198.51.100.44"
 CLIENT_PORT, START, STEP = 40044, 1_700_000_000.0, 0.02
 SYN, ACK, PUSH = 0x02, 0x10, 0x18
+IPIP, TCP, UDP = 4, 6, 17
+PROTO_NAMES = {IPIP: "ipip", TCP: "tcp", UDP: "udp"}
 
 
 class Case(NamedTuple):
@@ -29,6 +31,8 @@ class Case(NamedTuple):
     family: str
     application: str
     messages: list[tuple[int, bytes]]
+    proto: int = TCP
+    is_vpn: int = 1
 
 
 _SECRETS = random.Random("written captures")
@@ -80,6 +84,52 @@ def _globalprotect(size: int) -> bytes:
     return struct.pack("!IHHII", 0x1A2B3C4D, 0x0800, size, 1, 0) + _SECRETS.randbytes(size)
 
 
+def _warp(kind: int, receiver: bytes, size: int, *, counter: int = 0) -> bytes:
+    """Return a message of WireGuard with an identifier in its reserved bytes."""
+    head = bytes([kind]) + IDENTIFIER + receiver
+    if kind == 4:
+        head += struct.pack("<Q", counter)
+    return (
+        head + _SECRETS.randbytes(size - len(head) - 32 * (kind < 4)) + bytes(16) * 2 * (kind < 4)
+    )
+
+
+def _disco(key: bytes, size: int) -> bytes:
+    return b"TS\xf0\x9f\x92\xac" + key + _SECRETS.randbytes(24 + 16 + size)
+
+
+def _zerotier(direction: int, size: int, *, hello: bool = False) -> bytes:
+    """Return a packet of ZeroTier, ``node/Packet.hpp``; HELLO with its identity in clear."""
+    source, to = NODES[direction], NODES[1 - direction]
+    head = _SECRETS.randbytes(8) + to + source
+    if not hello:
+        return head + b"\x08" + _SECRETS.randbytes(8 + 1 + size)
+    clear = struct.pack("!BBBBHQ", 1, 12, 1, 14, 2, int(START) * 1000)
+    return head + b"\0" + _SECRETS.randbytes(8) + clear + source + b"\0" + _SECRETS.randbytes(70)
+
+
+def _yggdrasil() -> bytes:
+    """Return what a peer begins with, ``src/core/version.go``."""
+    records = struct.pack("!6H", 0, 2, 0, 1, 2, 5) + struct.pack("!2H", 2, 32)
+    records += _SECRETS.randbytes(32) + struct.pack("!HHB", 3, 1, 0) + _SECRETS.randbytes(64)
+    return b"meta" + len(records).to_bytes(2) + records
+
+
+def _inner(direction: int, size: int) -> bytes:
+    """Return an IPv4 packet with UDP between the tunnel's own addresses, RFC 2003."""
+    ends = ("10.99.0.1", "10.99.0.2")
+    udp = dpkt.udp.UDP(sport=(5353, 7)[direction], dport=(7, 5353)[direction], data=b"x" * size)
+    udp.ulen = len(udp)
+    src, dst = (socket.inet_aton(ends[side]) for side in (direction, 1 - direction))
+    ip = dpkt.ip.IP(src=src, dst=dst, p=UDP, ttl=64, data=udp)
+    ip.len = len(ip)
+    return bytes(ip)
+
+
+IDENTIFIER = b"\xb9\x19\x81"
+INDEXES = (b"\x1d\xa7\x5e\x90", b"\xc2\x38\x4b\xf1")
+KEYS = tuple(random.Random(side).randbytes(32) for side in ("client", "server"))
+NODES = (b"\x8a\x3f\x91\xd7\x42", b"\x1c\xe0\x75\xb6\x2d")
 SIZES = (60, 60, 52, 400, 1200, 52)
 SSTP_PATH = b"/sra_{BA195980-CD49-458b-9E23-C84EE0ADCD75}/"
 WHOLE = b"Content-Length: 18446744073709551615\r\n"
@@ -146,28 +196,90 @@ CASES = {
         finished=53,
         sizes=[(0, 700), (1, 3500), (0, 120), (1, 900)],
     ),
+    "warp": Case(
+        "Cloudflare WARP: WireGuard with an identifier in the reserved bytes (their blog, 2019).",
+        2408,
+        "warp",
+        "warp",
+        [(0, _warp(1, INDEXES[0], 148)), (1, _warp(2, INDEXES[1] + INDEXES[0], 92))]
+        + [
+            (n % 2, _warp(4, INDEXES[1 - n % 2], 96 + 16 * n, counter=n // 2))
+            for n in range(len(SIZES))
+        ],
+        UDP,
+    ),
+    "tailscale": Case(
+        "Tailscale's discovery messages of both sides, then WireGuard (tailscale, disco.go).",
+        41641,
+        "tailscale",
+        "tailscale",
+        [(n % 2, _disco(KEYS[n % 2], 46)) for n in range(4)]
+        + [(n % 2, b"\4\0\0\0" + INDEXES[n % 2] + struct.pack("<Q", n) + KEYS[0]) for n in (0, 1)],
+        UDP,
+    ),
+    "zerotier": Case(
+        "ZeroTier: HELLO, its answer, and packets between the two nodes (node/Packet.hpp).",
+        9993,
+        "zerotier",
+        "zerotier",
+        [(0, _zerotier(0, 0, hello=True))]
+        + [(1 - n % 2, _zerotier(1 - n % 2, 60)) for n in range(5)],
+        UDP,
+    ),
+    "yggdrasil": Case(
+        "Yggdrasil peers greet each other over TCP, then ciphertext (src/core/version.go).",
+        9001,
+        "yggdrasil",
+        "yggdrasil",
+        [(0, _yggdrasil()), (1, _yggdrasil())]
+        + [(n % 2, _SECRETS.randbytes(size)) for n, size in enumerate(SIZES)],
+    ),
+    "ip-in-ip": Case(
+        "IPv4 in IPv4 (RFC 2003) around readable UDP: encapsulation, no VPN.",
+        0,
+        "ipip",
+        "ipip",
+        [(n % 2, _inner(n % 2, size)) for n, size in enumerate(SIZES)],
+        IPIP,
+        0,
+    ),
 }
 
 
+def _packet(direction: int, proto: int, data: bytes | dpkt.Packet) -> bytes:
+    """Return an Ethernet frame with an IPv4 packet from client (0) or server (1)."""
+    ends = (CLIENT, SERVER)
+    src, dst = (socket.inet_aton(ends[side]) for side in (direction, 1 - direction))
+    ip = dpkt.ip.IP(src=src, dst=dst, p=proto, ttl=63, data=data)
+    ip.len = len(ip)
+    return bytes(dpkt.ethernet.Ethernet(src=b"\2\0\0\0\0\1", dst=b"\2\0\0\0\0\2", data=ip))
+
+
+def _datagrams(case: Case) -> Iterator[bytes]:
+    ports = (CLIENT_PORT, case.port)
+    for direction, message in case.messages:
+        data: bytes | dpkt.Packet = message
+        if case.proto == UDP:
+            data = dpkt.udp.UDP(sport=ports[direction], dport=ports[1 - direction], data=message)
+            data.ulen = len(data)
+        yield _packet(direction, case.proto, data)
+
+
 def _segments(case: Case) -> Iterator[bytes]:
-    ends = ((CLIENT, CLIENT_PORT), (SERVER, case.port))
+    ports = (CLIENT_PORT, case.port)
     seq = [1000, 2000]
 
     def segment(direction: int, flags: int, data: bytes = b"") -> bytes:
-        (src, sport), (dst, dport) = ends[direction], ends[1 - direction]
         tcp = dpkt.tcp.TCP(
-            sport=sport,
-            dport=dport,
+            sport=ports[direction],
+            dport=ports[1 - direction],
             seq=seq[direction],
             ack=seq[1 - direction],
             flags=flags,
             data=data,
         )
-        ip = dpkt.ip.IP(src=socket.inet_aton(src), dst=socket.inet_aton(dst), p=6, ttl=63, data=tcp)
-        ip.len = len(ip)
         seq[direction] += len(data) + (flags & SYN > 0)
-        frame = dpkt.ethernet.Ethernet(src=b"\2\0\0\0\0\1", dst=b"\2\0\0\0\0\2", data=ip)
-        return bytes(frame)
+        return _packet(direction, TCP, tcp)
 
     yield from (segment(0, SYN), segment(1, SYN | ACK), segment(0, ACK))
     for direction, message in case.messages:
@@ -191,14 +303,15 @@ def write(name: str, folder: Path) -> None:
     """Write one case."""
     case = CASES[name]
     folder.mkdir(parents=True, exist_ok=True)
-    frames = list(_segments(case))
+    frames = list(_segments(case) if case.proto == TCP else _datagrams(case))
     with (folder / "capture.pcap").open("wb") as file:
         writer = dpkt.pcap.Writer(file)
         for n, frame in enumerate(frames):
             writer.writepkt(frame, ts=START + n * STEP)
-    flow = f"capture.pcap,tcp,{CLIENT},{CLIENT_PORT},{SERVER},{case.port}"
+    ports = (0, 0) if case.proto == IPIP else (CLIENT_PORT, case.port)
+    flow = f"capture.pcap,{PROTO_NAMES[case.proto]},{CLIENT},{ports[0]},{SERVER},{ports[1]}"
     header = "path,proto,src,sport,dst,dport,is_vpn,family,application"
-    labels = f"{header}\n{flow},1,{case.family},{case.application}\n"
+    labels = f"{header}\n{flow},{case.is_vpn},{case.family},{case.application}\n"
     (folder / "labels.csv").write_text(labels, encoding="utf-8")
     text = README.format(name=name, text=case.text, packets=len(frames))
     (folder / "README.md").write_text(text, encoding="utf-8")

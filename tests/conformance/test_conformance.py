@@ -15,7 +15,6 @@ from classifier.tables import protocol_number
 HERE = Path(__file__).parent
 CASES = sorted(path.parent for path in HERE.glob("*/*/labels.csv"))
 NAMED = {"openvpn", "wireguard", "ipsec"}  # families with a detector
-STATIC_KEY = "openvpn-udp-static-key"  # no header at all: stated as a blind spot of the detector
 
 
 def capture_of(case: Path) -> Path:
@@ -52,6 +51,6 @@ def test_case_agrees_with_its_labels(case: Path) -> None:
         row = truth[protocol_number(flow.proto), ends]
         if row["is_vpn"] != "1":
             assert not flow.is_vpn, flow
-        elif row["family"] in NAMED and case.name != STATIC_KEY:
+        elif row["family"] in NAMED:
             assert flow.is_vpn, flow
             assert flow.family == row["family"]

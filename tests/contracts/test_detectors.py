@@ -13,9 +13,6 @@ from classifier.tables import FAMILIES
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "conformance" / "default"
 SECTIONS = ("Sources", "Strength", "Mistaken for", "Blind to")
-#: Detectors that only unit tests show as long as no recipe makes a capture; a case makes it wrong.
-WITHOUT_CASE = {"ip-in-ip", "zerotier", "tailscale", "warp"}
-WITHOUT_CASE |= {"yggdrasil"}
 
 each_detector = pytest.mark.parametrize("detector", DETECTORS, ids=lambda d: d.name)
 
@@ -77,7 +74,7 @@ def test_unit_test_file_is_there(detector: Detector) -> None:
 
 @each_detector
 def test_a_conformance_case_shows_it(detector: Detector) -> None:
-    assert (detector.name in detectors_in_cases()) != (detector.name in WITHOUT_CASE)
+    assert detector.name in detectors_in_cases()
 
 
 @each_detector

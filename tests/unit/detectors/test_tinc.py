@@ -110,3 +110,28 @@ def test_other_datagrams_are_not_taken_for_its_data(flow):
 
 def test_datagrams_without_the_connection_are_nothing():
     assert found(*DATA, proto=UDP, orig_port=655, resp_port=655) == []
+
+
+def blocks(*frames: int) -> list[P]:
+    """Messages of 1.0 with AES: sequence, frame and padding in whole blocks, MAC of 4 bytes."""
+    return [P(n % 2, secret((4 + size) // 16 * 16 + 16 + 4)) for n, size in enumerate(frames)]
+
+
+FRAMES = (42, 42, 66, 66, 98, 98, 300, 1100, 66, 66)
+
+
+def test_whole_blocks_without_the_connection_are_strong():
+    (e,) = found(*blocks(*FRAMES), proto=UDP)
+    assert (e.strength, e.family, e.packet) == (Strength.STRONG, "tinc", 9)
+    assert found(*blocks(*FRAMES[2:], 98), proto=UDP)
+
+
+def test_blocks_of_few_sizes_or_with_none_that_is_small_are_nothing():
+    assert found(*blocks(66, 66, 98, 98, 300, 300, 66, 66), proto=UDP) == []
+    assert found(*blocks(98, 98, 150, 150, 300, 300, 600, 1100), proto=UDP) == []
+
+
+def test_another_size_or_a_constant_byte_among_blocks_is_nothing():
+    packets = blocks(*FRAMES)
+    assert found(*packets, P(0, secret(90)), proto=UDP) == []
+    assert found(*[P(d, m[:7] + b"\x55" + m[8:]) for d, m, *_ in packets], proto=UDP) == []

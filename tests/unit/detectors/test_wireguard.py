@@ -67,10 +67,16 @@ def test_data_to_the_same_index_both_ways_is_no_proof():
     assert found(*packets)[0].strength is Strength.STRONG
 
 
-def test_three_data_messages_one_way_are_strong_and_two_weak():
-    packets = [P(0, wg_data(A, n, 96)) for n in (5, 6, 9)]
+def test_two_data_messages_one_way_are_strong_and_one_weak():
+    packets = [P(0, wg_data(A, n, 96)) for n in (5, 6)]
     assert found(*packets)[0].strength is Strength.STRONG
-    assert found(*packets[:2])[0].strength is Strength.WEAK
+    assert found(packets[0])[0].strength is Strength.WEAK
+
+
+@pytest.mark.parametrize("second", [(A, 5), (A, 4), (B, 6)])
+def test_two_data_messages_that_repeat_counter_or_change_index_are_weak(second):
+    packets = [P(0, wg_data(A, 5, 96)), P(0, wg_data(*second, 96))]
+    assert found(*packets)[0].strength is Strength.WEAK
 
 
 def test_reordered_and_repeated_counters_do_not_end_a_run():
