@@ -43,6 +43,7 @@ neither is found. DTLS whose hello was not captured.
 
 import re
 from bisect import bisect_left
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -132,15 +133,19 @@ def _pairs(batch: FlowBatch, dtls: NDArray[np.int64], tls: NDArray[np.int64]) ->
     f = batch.flows
     names = ("ip_version", "orig_hi", "orig_lo", "resp_hi", "resp_lo", "resp_port")
     server: dict[tuple[int, ...], list[tuple[int, int]]] = {}
-    for row in tls.tolist():
-        endpoints = tuple(int(f[name][row]) for name in names)
-        server.setdefault(endpoints, []).append((int(f["first_ns"][row]), row))
+
+    def endpoints(rows: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
+        return zip(*(f[name][rows].tolist() for name in names), strict=True)
+
+    first_ns = f["first_ns"][tls].tolist()
+    for row, ends, begun in zip(tls.tolist(), endpoints(tls), first_ns, strict=True):
+        server.setdefault(ends, []).append((begun, row))
     for flows in server.values():
         flows.sort()
     found = []
-    for row in dtls.tolist():
+    for row, ends in zip(dtls.tolist(), endpoints(dtls), strict=True):
         begun = int(f["first_ns"][row])
-        flows = server.get(tuple(int(f[name][row]) for name in names), [])
+        flows = server.get(ends, [])
         at = bisect_left(flows, (begun, -1))
         if at and int(f["last_ns"][flows[at - 1][1]]) + PAUSE_NS >= begun:
             found.append(_Pair(flows[at - 1][1], row))

@@ -67,13 +67,26 @@ class Heads:
 
     def starts_with(self, text: bytes) -> NDArray[np.bool_]:
         """Return a mask of the flows in which either side began with these bytes (1 to 32)."""
-        pattern = np.frombuffer(text, np.uint8)
-        masks = [
-            (kept >= pattern.size) & (head[:, : pattern.size] == pattern).all(axis=1)
+        masks = []
+        for words, kept in self._sides:
+            mask = kept >= len(text)
+            for place in range(0, len(text), 8):
+                part = text[place : place + 8]
+                word, value = words[place // 8], np.frombuffer(part.ljust(8, b"\0"), np.uint64)
+                if len(part) < 8:
+                    word = word & np.frombuffer((b"\xff" * len(part)).ljust(8, b"\0"), np.uint64)
+                mask &= word == value
+            masks.append(mask)
+        either: NDArray[np.bool_] = masks[0] | masks[1]
+        return either
+
+    @cached_property
+    def _sides(self) -> list[tuple[NDArray[np.uint64], NDArray[np.int64]]]:
+        """Heads by words, (HEAD_BYTES // 8, n_flows), and the bytes that were kept."""
+        return [
+            (np.ascontiguousarray(head.view(np.uint64).T), kept)
             for head, kept in ((self.orig, self.orig_kept), (self.resp, self.resp_kept))
         ]
-        mask: NDArray[np.bool_] = masks[0] | masks[1]
-        return mask
 
     def _first(self, side: str) -> NDArray[np.uint8]:
         start = self.flows[f"{side}_start"]

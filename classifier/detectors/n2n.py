@@ -52,6 +52,7 @@ from classifier.tables import Evidence, FlowBatch, Strength
 __all__ = ["DETECTOR"]
 
 UDP = 17
+MOST_VERSION = 3
 COMMUNITY = 4
 COMMUNITY_BYTES = {3: 20, 2: 16}
 TYPE_MASK, TYPE_MOST, HOPS_MOST = 0x1F, 12, 15
@@ -140,10 +141,13 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows in which either side begins with a version, a type and a community."""
     found = np.zeros(heads.flows.size, np.bool_)
+    is_udp = heads.has_proto(UDP)
     for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
-        wire = np.full(kept.size, 1 << 16)
-        kept = np.minimum(kept, head.shape[1])
-        found |= _probe(head, kept, wire)[0] | _probe_1(head, kept, wire)[0]
+        rows = np.flatnonzero(is_udp & (head[:, 0] <= MOST_VERSION))
+        some = head[rows]
+        wire = np.full(rows.size, 1 << 16)
+        kept = np.minimum(kept[rows], head.shape[1])
+        found[rows] |= _probe(some, kept, wire)[0] | _probe_1(some, kept, wire)[0]
     return found
 
 

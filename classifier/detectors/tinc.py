@@ -145,7 +145,9 @@ def _lines(batch: FlowBatch) -> tuple[Mask, Mask]:
 
 def _paired(flows: NDArray[np.void], lines: Mask) -> Mask:
     """Tell which UDP flows join hosts that a TCP flow of ``lines`` joins, at its server's port."""
-    chosen = np.flatnonzero(lines | (flows["proto"] == UDP))
+    ports = np.unique(flows["resp_port"][lines])
+    same_port = np.isin(flows["orig_port"], ports) | np.isin(flows["resp_port"], ports)
+    chosen = np.flatnonzero(lines | (same_port & (flows["proto"] == UDP)))
     f = flows[chosen]
     ends = [np.stack([f[f"{s}_hi"], f[f"{s}_lo"]], axis=1) for s in ("orig", "resp")]
     tcp = f["proto"] == TCP
