@@ -577,18 +577,23 @@ class Run:
         *,
         keep_addresses: bool = False,
         anonymize: "str | Path | bytes | Anonymizer | None" = None,
+        keep_payload: bool = False,
     ) -> None:
-        """Write the flows as ``.ndjson``, ``.parquet``, ``.csv`` or ``.html``, by suffix.
+        """Write as ``.ndjson``, ``.parquet``, ``.csv``, ``.html`` or ``.pcapng``, by suffix.
 
         Parameters
         ----------
         path : path
             ``-`` is standard output. HTML is a report for people: summary, impact, plots, flows.
+            pcapng are the packets of the captures, which are read again, with comments on the first
+            frame of each flow and on those that evidence names.
         keep_addresses : bool
             Leave addresses, server names and holders in the report; the other formats do anyway.
         anonymize : path or bytes, optional
             Write `anonymized` rows, with the key of this file. A report shows the mapped addresses,
-            where it would else number them.
+            where it would else number them; packets cannot be mapped.
+        keep_payload : bool
+            Write packets whole; else a pcapng holds their headers alone.
 
         Raises
         ------
@@ -598,9 +603,11 @@ class Run:
         from classifier.report.page import write_page
         from classifier.report.writers import output_format, write_flows
 
+        if output_format(path) == "pcapng":
+            self._write_packets(path, keep_payload, anonymize)
+            return
         if anonymize is not None:
             _not_both(keep_addresses)
-            output_format(path)
             mapped = self.anonymized(anonymize)
             if output_format(path) != "html":
                 mapped.write(path)
@@ -626,6 +633,28 @@ class Run:
             meta=self.meta,
             keep_addresses=keep_addresses,
             local=self._options.local if self._options else self._local(),
+        )
+
+    def _write_packets(self, path: str | Path, keep_payload: bool, anonymize: object) -> None:
+        from classifier.report.annotated import comments_of, write_annotated
+
+        if anonymize is not None:
+            raise ClassifierError(
+                "packets hold addresses that a key does not reach",
+                path=str(path),
+                remedy="write flows with the key, or packets without",
+            )
+        self._must_be_readable()
+        for source in self._sources:
+            if isinstance(source, str | Path) and same_file(source, path):
+                raise ResourceError(
+                    "is one of the captures that are read", path=str(path), remedy="name another"
+                )
+        reading = self._reading()
+        comments = comments_of(self.table, reading.packets())
+        decapsulate = self._options is not None and self._options.decapsulate
+        write_annotated(
+            path, reading.opened, comments, keep_payload=keep_payload, decapsulate=decapsulate
         )
 
     def __repr__(self) -> str:
@@ -838,12 +867,18 @@ class Replay:
         *,
         keep_addresses: bool = False,
         anonymize: "Anonymizer | None" = None,
+        keep_payload: bool = False,
     ) -> None:
-        """Write the rows, but for HTML without holding them in memory; as ``Run.write``."""
+        """Write the rows as ``Run.write``; in constant memory, but for HTML and pcapng."""
         from classifier.report.writers import output_format, write_flows
 
-        if output_format(path, format) == "html":
-            self.run().write(path, keep_addresses=keep_addresses, anonymize=anonymize)
+        if output_format(path, format) in ("html", "pcapng"):
+            self.run().write(
+                path,
+                keep_addresses=keep_addresses,
+                anonymize=anonymize,
+                keep_payload=keep_payload,
+            )
             return
         if anonymize is not None:
             _not_both(keep_addresses)
@@ -968,6 +1003,14 @@ def open_run(path: str | Path) -> Run:
 
     table, meta, accounting = read_flows(path)
     return Run(table, Accounting(accounting), meta=meta)
+
+
+def same_file(one: str | Path, other: str | Path) -> bool:
+    """Return whether two paths are the same file, which is there."""
+    try:
+        return Path(one).samefile(other)
+    except (OSError, ValueError):
+        return False
 
 
 def _not_both(keep_addresses: bool) -> None:

@@ -40,7 +40,8 @@ def add(verbs: Verbs) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="also write .ndjson, .parquet, .csv or a report as .html, repeatable",
+        help="also write .ndjson, .parquet, .csv, a report as .html, or the packets with comments "
+        "as .pcapng, repeatable",
     )
     replay.add_argument(
         "--keep-addresses",
@@ -51,6 +52,11 @@ def add(verbs: Verbs) -> None:
         "--anonymize",
         metavar="KEYFILE",
         help="map addresses and names in all output by the 32 bytes of this file (default: do not)",
+    )
+    replay.add_argument(
+        "--keep-payload",
+        action="store_true",
+        help="write whole packets to a .pcapng (default: their headers)",
     )
     replay.add_argument(
         "--format",
@@ -101,7 +107,8 @@ def _replay(options: argparse.Namespace) -> int:
         options.format = "ndjson"  # what ``--out -`` writes; a table beside it would spoil it
     options.out = [path for path in options.out if path != "-"]
     for path in options.out:
-        output_format(path)  # refuses a suffix before the work, not after
+        if output_format(path) == "pcapng":  # refused before the work, not after
+            _must_be_writable(path, options)
     if options.junit and not options.expect:
         raise ClassifierError("--junit has nothing to write", remedy="give --expect too")
     key = None
@@ -119,7 +126,12 @@ def _replay(options: argparse.Namespace) -> int:
         if run and key:
             run = Run(key.table(run.table), run.accounting)
         for path in options.out:
-            rows.write(path, keep_addresses=options.keep_addresses, anonymize=key)
+            rows.write(
+                path,
+                keep_addresses=options.keep_addresses,
+                anonymize=key,
+                keep_payload=options.keep_payload,
+            )
         if options.format == "table" and run:
             _print_report(run)
         else:
@@ -133,6 +145,22 @@ def _replay(options: argparse.Namespace) -> int:
             found = any(harsh & set(b.column("verdict").to_pylist()) for b in rows.batches())
             code = max(code, 1 if found else 0)
     return code
+
+
+def _must_be_writable(path: str, options: argparse.Namespace) -> None:
+    """Refuse packets that could not be written in the end."""
+    from classifier.run import same_file
+
+    remedy = ""
+    if "-" in options.captures:
+        problem, remedy = "packets of a stream cannot be read again", "name a file"
+    elif options.anonymize is not None:
+        problem = "packets hold addresses that a key does not reach"
+        remedy = "write flows with the key, or packets without"
+    elif any(same_file(capture, path) for capture in options.captures):
+        problem, remedy = "is one of the captures that are read", "name another file"
+    if remedy:
+        raise ClassifierError(problem, path=path, remedy=remedy)
 
 
 def _meets(run: "Run", options: argparse.Namespace) -> bool:

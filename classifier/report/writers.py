@@ -21,7 +21,7 @@ from classifier.tables import SCHEMA_VERSION
 
 __all__ = ["FORMATS", "Format", "output_format", "read_flows", "write_flows"]
 
-Format = Literal["ndjson", "csv", "parquet", "html"]
+Format = Literal["ndjson", "csv", "parquet", "html", "pcapng"]
 
 #: Suffix -> format.
 FORMATS: dict[str, Format] = {
@@ -30,6 +30,7 @@ FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
     ".csv": "csv",
     ".html": "html",
+    ".pcapng": "pcapng",
 }
 
 # Rows that become text at once; 65,536 rows were 8 % faster than 8,192 and 1,000,000 slower.
@@ -48,7 +49,7 @@ def output_format(path: str | os.PathLike[str], given: str | None = None) -> For
         for name in FORMATS.values():
             if name == given:
                 return name
-        remedy = "choose ndjson, csv, parquet or html"
+        remedy = "choose ndjson, csv, parquet, html or pcapng"
         raise ResourceError(f"'{given}' is no format", path=str(path), remedy=remedy)
     if os.fspath(path) == "-":
         return "ndjson"
@@ -109,7 +110,7 @@ def write_flows(
         rows = itertools.chain([] if first is None else [first], iterator)
     if chosen not in _WRITERS:
         remedy = "write a whole run, by Run.write or replay --out"
-        raise ResourceError("a report needs more than rows", path=str(target), remedy=remedy)
+        raise ResourceError(f"{chosen} needs more than rows", path=str(target), remedy=remedy)
     with output(target) as sink:
         _WRITERS[chosen](rows, schema, sink, meta or {}, accounting or {})
 

@@ -2,6 +2,17 @@
 
 from classifier.wire.capture import Capture, Source, open_capture, order_captures
 from classifier.wire.fragments import Reassembly
+from classifier.wire.frames import Frame, frames
 from classifier.wire.reasons import REASONS, Reason
 
-__all__ = ["REASONS", "Capture", "Reason", "Reassembly", "Source", "open_capture", "order_captures"]
+__all__ = [
+    "REASONS",
+    "Capture",
+    "Frame",
+    "Reason",
+    "Reassembly",
+    "Source",
+    "frames",
+    "open_capture",
+    "order_captures",
+]

@@ -6,10 +6,10 @@ than a memory map for a serial walk, works for pipes and cannot die of a file th
 kernel turns whole records into rows of the packet table; the rest moves to the front.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,9 @@ class Capture:
     damage : list of CaptureError
         Why reading ended before the end of the file, if it did.
     packets_read : int
+    watch : callable, optional
+        Told, after each walk, the buffer, the bytes (start, stop) that it passed, and how many of
+        them belong to a block that is passed over.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Capture:
     damage: list[CaptureError] = field(default_factory=list)
     packets_read: int = 0
     clamped: int = 0
+    watch: Callable[[NDArray[np.uint8], int, int, int], None] | None = None
     _state: NDArray[np.int64] = field(init=False)
     _interfaces: NDArray[np.int64] = field(init=False)
     _buffer: NDArray[np.uint8] = field(init=False)
@@ -135,6 +139,27 @@ class Capture:
                 offset=0,
                 remedy="pcap and pcapng are read, also gzip, zstd, xz, bzip2 or lz4 compressed",
             )
+
+    @property
+    def record_header(self) -> int:
+        """Bytes of a pcap record's header; 0 for pcapng."""
+        from classifier.wire import _container_kernels as k
+
+        return 0 if self._pcapng else int(self._state[k.RECORD_HEADER])
+
+    @property
+    def byte_order(self) -> Literal["big", "little"]:
+        """Of a pcap's headers."""
+        from classifier.wire import _container_kernels as k
+
+        return "big" if self._state[k.SWAPPED] else "little"
+
+    @property
+    def link(self) -> int:
+        """Link type of a pcap."""
+        from classifier.wire import _container_kernels as k
+
+        return int(self._state[k.LINK])
 
     def _read_pcap_header(self, magic: int, head: NDArray[np.uint8]) -> None:
         from classifier.wire import _container_kernels as k
@@ -188,7 +213,10 @@ class Capture:
         state = self._state
         try:
             while True:
+                start, skip = int(state[k.POSITION]), int(state[k.SKIP])
                 n = walk(self._buffer, self._filled, state, self._interfaces, rows)
+                if self.watch is not None:
+                    self.watch(self._buffer, start, int(state[k.POSITION]), skip)
                 if n:
                     spend(n)
                     self.packets_read += n
