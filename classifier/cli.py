@@ -4,9 +4,11 @@ Exit 0: done. 1: done, and what ``--fail-on``, ``--expect`` or a bound of ``eval
 happened. 2: something could not be done; one line each on standard error.
 """
 
+import _thread
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -38,8 +40,17 @@ def _build() -> argparse.ArgumentParser:
     return parser
 
 
+def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Send an interrupt again that fell where Python drops exceptions, as in the compiler's calls."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        threading.Timer(0.05, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
+    sys.unraisablehook = _interrupt_again
     try:
         options = _build().parse_args(arguments)
         code: int = options.run(options)
@@ -57,6 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except MemoryError:
         complain("out of memory; split the capture, or use iter_flows")
+        return 2
+    except OSError as error:
+        if error.filename is not None:
+            complain(f"{error.filename}: {error.strerror}; check the name and its permissions")
+        else:  # files name themselves, so it is what the result is printed to
+            complain(f"standard output: cannot be written ({error.strerror}); choose another place")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     except Exception as error:
         complain(

@@ -90,6 +90,31 @@ def _rebuild(kind: type[ClassifierError], facts: dict[str, object]) -> Classifie
     return error
 
 
+def must_be(
+    what: str,
+    value: object,
+    kinds: type | tuple[type, ...],
+    wanted: str,
+    path: str = "",
+    *,
+    none: bool = True,
+) -> None:
+    """Refuse an argument of another type; None is taken unless told, a bool is no number.
+
+    Raises
+    ------
+    ClassifierError
+        If the value is not of one of the types.
+    """
+    if value is None and none:
+        return
+    known = kinds if isinstance(kinds, tuple) else (kinds,)
+    number = isinstance(value, bool) and bool not in known
+    if not isinstance(value, known) or number:
+        problem = f"{what} is of type {type(value).__name__}"
+        raise ClassifierError(problem, path=path, remedy=f"give {wanted}")
+
+
 class CaptureError(ClassifierError):
     """A capture cannot be used."""
 

@@ -1,12 +1,12 @@
 """Runs judged again under other registers, and the impact put together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from classifier.errors import ClassifierError
+from classifier.errors import ClassifierError, must_be
 from classifier.pipeline import Options, registration_of, with_verdicts
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ STALE_DAYS = (7, 30, 90)
 CGNAT_SHARES = (0.1, 0.5)
 
 _DAY_NS = 86_400_000_000_000
+_MOST_DAYS = 36_525  # a century; look-ups stay within what int64 nanoseconds hold
 
 #: Rows of the six columns that the register fills, from a batch of flow rows.
 Registered = Callable[["pa.RecordBatch"], "dict[str, Any]"]
@@ -89,6 +90,17 @@ def _stale(options: Options, days: float) -> Registered:
     return registered
 
 
+def _numbers(what: str, values: object) -> tuple[float, ...]:
+    """Return what was given as one or more numbers."""
+    given = values if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+    numbers = tuple(given)
+    for value in numbers:
+        if value is None or isinstance(value, str):
+            raise ClassifierError(f"{what} holds {value!r}", remedy="give numbers")
+        must_be(what, value, (int, float, np.number), "numbers")
+    return numbers
+
+
 def impact_of(
     table: "pa.Table",
     options: Options,
@@ -102,7 +114,13 @@ def impact_of(
     from classifier.policy import impact, mistakes
     from classifier.report.impact import Impact
 
-    rates = mistakes.BASE_RATES if base_rates is None else tuple(base_rates)
+    rates = _numbers("base_rates", mistakes.BASE_RATES if base_rates is None else base_rates)
+    stale_days = _numbers("stale_days", stale_days)
+    cgnat = _numbers("cgnat", cgnat)
+    for days in stale_days:
+        if not 0 <= days <= _MOST_DAYS:
+            remedy = f"give days from 0 to {_MOST_DAYS:,}"
+            raise ClassifierError(f"a register that is {days} days old", remedy=remedy)
     for rate in rates:
         if not 0 < rate < 1:
             remedy = "give a share between 0 and 1, as 0.01"

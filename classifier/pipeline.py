@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifier._jit import expect
-from classifier.errors import CaptureError, ClassifierError, ModelError
+from classifier.errors import CaptureError, ClassifierError, ModelError, must_be
 from classifier.wire import Capture, Reassembly, Source, open_capture, order_captures
 from classifier.wire.reasons import REASONS
 
@@ -105,6 +105,8 @@ def make_options(
     ClassifierError
         If a register, policy, detector, prefix or setting cannot be used.
     """
+    import datetime
+
     import numpy as np
 
     from classifier.policy import Policy
@@ -117,7 +119,10 @@ def make_options(
     _must_be("detectors", detectors, (Iterable,), "names of detectors, or detectors")
     _must_be("local", local, (Iterable,), "prefixes")
     for name in ("threshold", "idle_timeout_s", "active_timeout_s"):
-        _must_be(name, settings.get(name), (int, float), "a number")
+        must_be(name, settings.get(name), (int, float, np.number), "a number", "classify")
+    for name in ("decapsulate", "separate"):
+        must_be(name, settings.get(name), (bool, np.bool_), "True or False", "classify")
+    must_be("at", at, (str, int, np.integer, datetime.datetime), "a time", "classify")
     scorer = _scorer(model)
     if isinstance(registry, str | Path):
         registry = Registry.open(registry)
@@ -129,13 +134,16 @@ def make_options(
         policy = Policy.open(policy)
     chosen = None
     if detectors is not None:
-        from classifier.detectors import select
+        from classifier.detectors import Detector, select
 
+        detectors = [detectors] if isinstance(detectors, str) else list(detectors)
+        for item in detectors:
+            _must_be("a detector", item, (str, Detector), "a name or a Detector")
         chosen = select(detectors)
     if local is not None:
         inside(np.zeros(0, FLOW), local)  # refuses what is no prefix
     threshold = settings.get("threshold", 0.5)
-    if not 0 < threshold <= 1:
+    if threshold is None or not 0 < threshold <= 1:
         raise ClassifierError(
             f"threshold={threshold} is no probability", remedy="give a number above 0 and up to 1"
         )
@@ -152,9 +160,15 @@ def make_options(
 
 def _must_be(what: str, value: object, kinds: tuple[type, ...], wanted: str) -> None:
     """Refuse an argument of another type before anything is read; None is always taken."""
-    if value is not None and not isinstance(value, kinds):
-        problem = f"{what} is of type {type(value).__name__}"
-        raise ClassifierError(problem, path="classify", remedy=f"give {wanted}")
+    must_be(what, value, kinds, wanted, "classify")
+
+
+def _is_file(path: str | Path) -> bool:
+    """Return whether there is such a file; a name that cannot be one is none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _scorer(model: object) -> "Scorer | None":
@@ -198,7 +212,7 @@ def expand_captures(captures: "Source | Sequence[Source]") -> list[Source]:
     found: list[Source] = []
     item: Any
     for item in captures:
-        if isinstance(item, str) and glob.has_magic(item) and not Path(item).exists():
+        if isinstance(item, str) and glob.has_magic(item) and not _is_file(item):
             matches = sorted(  # Path.glob takes no absolute pattern
                 path
                 for path in glob.glob(item, recursive=True)  # noqa: PTH207
@@ -539,6 +553,6 @@ def _size_of(sources: Sequence[Source]) -> int:
     for source in sources:
         if isinstance(source, bytes | bytearray):
             total += len(source)
-        elif isinstance(source, str | Path) and Path(source).is_file():
+        elif isinstance(source, str | Path) and _is_file(source):
             total += Path(source).stat().st_size
     return total

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from classifier import __version__
-from classifier.errors import CaptureError, ClassifierError, ResourceError
+from classifier.errors import CaptureError, ClassifierError, ResourceError, must_be
 from classifier.pipeline import (
     Accounting,
     Options,
@@ -53,6 +53,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MOST_DISSECTED = 1000
+PACKETS_OF_SEQUENCES = 30
 
 
 class Run:
@@ -183,6 +184,12 @@ class Run:
         """
         from classifier.featuring import sequence_array
 
+        must_be("n", n, int, "a number of packets from 1 to 30", "sequences")
+        if not 1 <= n <= PACKETS_OF_SEQUENCES:
+            raise ClassifierError(
+                f"n={n} is no number of packets",
+                remedy=f"give one from 1 to {PACKETS_OF_SEQUENCES}",
+            )
         self._must_have_packets()
         return sequence_array(self._reading(), self.table.num_rows, n)
 
@@ -445,6 +452,10 @@ class Run:
         """
         from classifier.report.changes import compare_tables
 
+        must_be("other", other, Run, "a run", "compare", none=False)
+        must_be("names", names, (tuple, list), "two names", "compare")
+        if names is not None and [type(name) for name in names] != [str, str]:
+            raise ClassifierError("names are not two texts", path="compare", remedy="give two")
         if names is None:
             one, two = (str((r.meta.get("policy") or {}).get("name", "")) for r in (self, other))
             names = (one, two)
@@ -677,7 +688,9 @@ class Run:
         if index < 0:
             raise ClassifierError(
                 f"there is no flow {flow_id!r}",
-                remedy=f"flow ids go from 0 to {self.table.num_rows - 1}",
+                remedy=f"flow ids go from 0 to {self.table.num_rows - 1}"
+                if self.table.num_rows
+                else "the captures hold no flows",
             )
         row: dict[str, Any] = self.table.slice(index, 1).to_pylist()[0]
         return row

@@ -103,7 +103,7 @@ def complain(*problems: object) -> None:
 
 def open_registry(options: argparse.Namespace) -> Any:
     """Open the register an option names; rows that were skipped are told."""
-    if not options.registry:
+    if options.registry is None:
         return None
     from classifier.registry import Registry
 

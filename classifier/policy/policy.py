@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.errors import PolicyError
+from classifier.errors import PolicyError, must_be
 from classifier.policy._columns import nearest
 from classifier.policy._evaluate import Reader
 from classifier.policy._reading import SIZE_LIMIT, Rule, read
@@ -49,7 +49,12 @@ def source_of(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
     PolicyError
         If it is neither, cannot be read, is too large or not UTF-8.
     """
+    wanted = "a name, or the path of a file"
+    must_be("a policy", name_or_path, (str, os.PathLike), wanted, "Policy.open", none=False)
     name = os.fspath(name_or_path)
+    if not name:
+        remedy = "built in: " + ", ".join(builtin_names())
+        raise PolicyError("the name of a policy is empty", path="policy", remedy=remedy)
     if name in builtin_names():
         text = (_BUILTIN / f"{name}.toml").read_text("utf-8")
         return text, f"<built-in {name}>"

@@ -90,7 +90,7 @@ def is_url(source: str) -> bool:
 def name_of(source: str) -> str:
     """Return what messages call a source; never with a password."""
     if not is_url(source):
-        return Path(source).name
+        return Path(source).name or source or "registry"
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -189,6 +189,8 @@ def connected(source: str, *, write: bool = False) -> Iterator["Connection"]:
         remedy = ORIGIN
         if "locked" in reason:
             remedy = "another program is writing to it; try again when it is done"
+        elif "is full" in reason:
+            remedy = "make room on the disk; nothing was recorded"
         raise kind(f"the database says: {reason}", path=name, remedy=remedy) from error
     finally:
         engine.dispose()

@@ -1,6 +1,7 @@
 """Opens what is written to: a file that is whole or not there at all, a stream, or stdout."""
 
 import contextlib
+import errno
 import io
 import os
 import secrets
@@ -82,7 +83,9 @@ def _cannot_write(place: str, error: OSError) -> ResourceError:
         problem = "may not be written"
         return ResourceError(problem, path=place, remedy="choose a place that you may write to")
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return ResourceError(f"cannot be written ({reason})", path=place, remedy="choose another place")
+    full = error.errno == errno.ENOSPC
+    remedy = "make room, or choose another place" if full else "choose another place"
+    return ResourceError(f"cannot be written ({reason})", path=place, remedy=remedy)
 
 
 @contextlib.contextmanager
@@ -108,11 +111,14 @@ def output(target: "str | os.PathLike[str] | BinaryIO") -> Iterator[Sink]:
     elif os.fspath(target) == "-":
         yield from _standard_output()
     else:
-        path = Path(target).resolve()  # through a symbolic link, which a rename would replace
-        if path.exists() and not path.is_file() and not path.is_dir():
-            yield from _device(path, str(target))
-        else:
-            yield from _whole_file(path, str(target))
+        try:
+            path = Path(target).resolve()  # through a symbolic link, which a rename would replace
+            device = path.exists() and not path.is_file() and not path.is_dir()
+        except ValueError as error:
+            raise ResourceError(str(error), path=repr(str(target)), remedy="check it") from error
+        except OSError as error:
+            raise _cannot_write(str(target)[:200], error) from error
+        yield from (_device if device else _whole_file)(path, str(target))
 
 
 def _standard_output() -> Iterator[Sink]:
@@ -146,15 +152,17 @@ def _whole_file(path: Path, place: str) -> Iterator[Sink]:
     except OSError as error:
         raise _cannot_write(place, error) from error
     try:
-        with stream:
-            sink = Sink(stream, place)
-            yield sink
-            sink.flush()
+        sink = Sink(stream, place)
+        yield sink
+        sink.flush()
         try:
+            stream.close()
             temporary.replace(path)
         except OSError as error:
             raise _cannot_write(place, error) from error
     finally:
+        with contextlib.suppress(OSError):  # what is left in its buffer cannot be written either
+            stream.close()
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 

@@ -141,6 +141,9 @@ def read_labels(source: "str | os.PathLike[str] | pd.DataFrame") -> Labels:
     if isinstance(source, str | os.PathLike):
         place = os.fspath(source)
         return _collected(place, _csv_rows(Path(source)))
+    if not hasattr(source, "itertuples"):
+        problem = f"labels are of type {type(source).__name__}"
+        raise ClassifierError(problem, remedy="give the path of a CSV file, or a DataFrame")
     return _collected("<labels>", _frame_rows(source))
 
 

@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from classifier.errors import ClassifierError, ResourceError
+from classifier.errors import ClassifierError, ResourceError, must_be
 from classifier.report._csv import unflat
 from classifier.report.columns import SCHEMA
 
@@ -62,6 +62,7 @@ def read_flows(path: str | os.PathLike[str]) -> _Read:
     ClassifierError
         If its content is damaged, or is not flow rows.
     """
+    must_be("the place", path, (str, os.PathLike), "the path of a file", "open_run", none=False)
     path = Path(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:

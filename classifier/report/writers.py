@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from classifier.errors import ResourceError
+from classifier.errors import ResourceError, must_be
 from classifier.report._csv import flat, flat_schema
 from classifier.report._files import Sink, output
 from classifier.report._ndjson import ndjson
@@ -45,6 +45,7 @@ def output_format(path: str | os.PathLike[str], given: str | None = None) -> For
     ResourceError
         If the format or the suffix is not known.
     """
+    must_be("the place", path, (str, os.PathLike), "a path, or - for standard output", none=False)
     if given is not None:
         for name in FORMATS.values():
             if name == given:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.errors import ClassifierError
+from classifier.errors import ClassifierError, must_be
 
 __all__ = ["Box", "ServiceTime", "Throttle", "parse_rate", "parse_service"]
 
@@ -97,6 +97,8 @@ class Throttle:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a bucket."""
+        for name in ("rate_bps", "burst_bytes", "most_ms"):
+            must_be(name, getattr(self, name), (int, float, np.number), "a number", "throttle")
         if self.per not in ("flow", "address", "class"):
             raise ClassifierError(
                 f"a throttle per {self.per!r}", remedy="give flow, address or class"
@@ -135,6 +137,11 @@ class Box:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a box."""
+        must_be("cores", self.cores, (int, np.integer), "a whole number", "box")
+        must_be("buffer", self.buffer, (int, np.integer), "a whole number, or None", "box")
+        must_be("link_bps", self.link_bps, (int, float, np.number), "bits per second", "box")
+        must_be("throttle", self.throttle, Throttle, "a Throttle, or None", "box")
+        must_be("service", self.service, ServiceTime, "a ServiceTime", "box")
         if not 1 <= self.cores <= 1024:
             raise ClassifierError(f"{self.cores} cores", remedy="give 1 to 1024")
         if self.buffer is not None and not 1 <= self.buffer <= 10_000_000:
@@ -194,6 +201,8 @@ def parse_service(text: str, flow_time: str = "0ns") -> ServiceTime:
     ClassifierError
         If it is none of these, or the file cannot be read.
     """
+    must_be("service_time", text, str, "text as constant:1.5us, or a ServiceTime")
+    must_be("flow_time", flow_time, str, "text as 20us")
     kind, _, rest = text.partition(":")
     flow_ns = parse_time(flow_time)
     if kind in ("constant", "exponential") and rest:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier._jit import plain, spend
-from classifier.errors import ClassifierError
+from classifier.errors import ClassifierError, must_be
 from classifier.pipeline import Options, Reading, judged_rows
 from classifier.registry import client_is_orig
 from classifier.report.endpoints import endpoints
@@ -172,6 +172,10 @@ def simulate(
     ClassifierError
         If the speed-up is not above 0, or packets and flows do not belong together.
     """
+    must_be("speed_up", speed_up, (int, float, np.number), "a factor above 0")
+    must_be("seed", seed, (int, np.integer), "a whole number")
+    if not 0 <= seed < 1 << 128:
+        raise ClassifierError(f"a seed of {seed}", remedy="give a whole number from 0 up")
     if not 0 < speed_up < 1e9:
         raise ClassifierError(f"a speed-up of {speed_up}", remedy="give a factor above 0")
     if packets.flow.size and int(packets.flow.max()) >= flows.num_rows:

@@ -229,7 +229,7 @@ def open_stream(source: object) -> Stream:
         except OSError as error:
             problem = (error.strerror or str(error)).lower()
             remedy = "check the name and its permissions"
-            if path.is_dir():
+            if isinstance(error, IsADirectoryError):
                 remedy = f"name the captures in it, such as {source}/*.pcap"
             raise CaptureError(problem, path=str(source), remedy=remedy) from error
         except ValueError as error:  # a NUL in the name

@@ -199,7 +199,7 @@ def test_a_full_device_is_one_line_and_is_not_replaced(format: str) -> None:
 
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(
-        ResourceError, match="'xml' is no format; choose ndjson, csv, parquet or html"
+        ResourceError, match="'xml' is no format; choose ndjson, csv, parquet, html or pcapng"
     ):
         write_flows(rows({}), "-", "xml")
 
