@@ -25,14 +25,15 @@ resumption and PSK-NEGOTIATE); RFC 6347 4.2; RFC 5764 4.1.1 (use_srtp); OpenSSL,
 Strength
 --------
 Proof: the request in clear text and its answer. Strong: the request alone; a DTLS hello that names a
-session of 32 bytes, does not offer ``use_srtp`` and is answered, to the same server address and
-port as a live TLS flow of the same client that began before it (both flows); a DTLS handshake of
+session of 32 bytes (or is cut before it by a snaplen), does not offer ``use_srtp`` and is answered,
+to the same server address and port as a live TLS flow of the same client that began before it (both
+flows); a DTLS handshake of
 version 0x0100 from both sides. Weak: the pair without an answer over DTLS.
 
 Mistaken for
 ------------
 WebRTC offers ``use_srtp`` and names no session; TURN over DTLS beside TURN over TLS names none at
-its first connection, and would match where it resumes an earlier one. CoAP has no TLS beside it.
+its first connection, and would match where it resumes an earlier one, or where its hello is cut. CoAP has no TLS beside it.
 
 Blind to
 --------
@@ -176,20 +177,27 @@ def detect(batch: FlowBatch) -> list[Evidence]:
     old = hello & answered
     for side in (first, answer):
         old &= (side[:, 1] == BAD_VERSION >> 8) & (side[:, 2] == BAD_VERSION & 255)
-    named = hello & (first[:, SESSION_LENGTH] == SESSION_BYTES)
+    # What a snaplen took is not held against a hello that was answered
+    cut = hello & answered
+    for flow in np.flatnonzero(cut).tolist():
+        size = int(batch.packets["payload_bytes"][row_of_payload(batch, flow, 0)])
+        cut[flow] = len(head(batch, flow, "orig")) < size
+    unseen = cut & (first[:, SESSION_LENGTH] < 0)
+    named = hello & (unseen | (first[:, SESSION_LENGTH] == SESSION_BYTES))
     tls = np.flatnonzero((proto == TCP) & _is_tls(first))
     of_tls: dict[int, Evidence] = {}
     for pair in _pairs(batch, np.flatnonzero(named), tls):
-        if _offers_srtp(head(batch, pair.dtls, "orig")):
+        if not cut[pair.dtls] and _offers_srtp(head(batch, pair.dtls, "orig")):
             continue
         strength = Strength.STRONG if answered[pair.dtls] else Strength.WEAK
         frames = [int(batch.flows["frame"][row]) for row in pair]
-        text = f"DTLS hello that names a session, after TLS to the same server (packet {frames[0]})"
+        named_here = "cut before its session" if unseen[pair.dtls] else "that names a session"
+        text = f"DTLS hello {named_here}, after TLS to the same server (packet {frames[0]})"
         row = row_of_payload(batch, pair.dtls, 1 if answered[pair.dtls] else 0)
         found.append(_evidence(batch, pair.dtls, row, strength, text))
         known = of_tls.get(pair.tls)
         if known is None or known.strength < strength:
-            text = f"DTLS to the same server that names a session begins at packet {frames[1]}"
+            text = f"DTLS to the same server, hello {named_here}, begins at packet {frames[1]}"
             row = _row_after(batch, pair.tls, int(batch.flows["first_ns"][pair.dtls]))
             of_tls[pair.tls] = _evidence(batch, pair.tls, row, strength, text)
     found += of_tls.values()

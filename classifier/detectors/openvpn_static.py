@@ -36,7 +36,8 @@ and a MAC of 4 bytes: its acknowledgements of TCP with time stamps (frames of 66
 Blind to
 --------
 Flows of a few messages or of messages of few sizes; ciphers in CFB and OFB mode; ``--auth none``;
-over TCP, messages in several segments or several in one.
+over TCP, a MAC of 16, 32 and more bytes, and
+messages in several segments or several in one.
 """
 
 import dataclasses
@@ -93,6 +94,8 @@ def _judge_part(batch: FlowBatch, shift: int) -> list[Evidence]:
         wrong = (size % layout.block != layout.rest) | (size < layout.least)
         wrong |= (size == layout.tinc) & (shift == 0)
         several = read.sizes >= (TCP_SIZES_LEAST if shift else layout.sizes)
+        if shift and layout.rest == 0:
+            continue  # VTun has that length and that rest too
         if layout.usual:
             several &= ~read.none(np.isin(size, layout.usual))
         if layout.block < LAYOUTS[0].block:  # else they are whole blocks of 16

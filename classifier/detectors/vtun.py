@@ -35,21 +35,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.detectors._findings import Meaning
-from classifier.detectors._messages import Case, Messages, head_of, report, scan
+from classifier.detectors._messages import (
+    Case,
+    Ints,
+    Mask,
+    Messages,
+    head_of,
+    look_random,
+    report,
+    scan,
+)
 from classifier.detectors.heads import Heads
 from classifier.detectors.interface import Detector
 from classifier.tables import Evidence, FlowBatch, Strength
 
 __all__ = ["DETECTOR"]
 
-TCP = 6
+TCP, UDP = 6, 17
 BANNER = b"VTUN server ver "
 CLIENT = (b"HOST: ", b"HOS2: ")
 BLOCK_BYTES, LINE_FEED = 50, 0x0A
+LENGTH_BYTES, FRAME_MOST, FRAME_LEAST, CIPHER_BLOCK = 2, 0x0FFF, 20, 8
+ECHO_REQUEST, ECHO_REPLY = 0x2000, 0x4000
+PACKETS_LEAST, FRAMES_LEAST, ECHOED_LEAST, SIZES_LEAST = 3, 4, 2, 3
+WIDTH, HEAD = 34, 16
 
 _FAMILY = "vtun"
 BOTH = Meaning(Strength.PROOF, "VTun server and client greet each other", _FAMILY)
 ONE = Meaning(Strength.STRONG, "VTun server's greeting", _FAMILY)
+PACKETS = Meaning(Strength.PROOF, "{value} VTun frames that are IP packets of that length", _FAMILY)
+ECHOED = Meaning(
+    Strength.STRONG, "{value} encrypted VTun frames, an echo request and its reply", _FAMILY
+)
+FRAMES = Meaning(
+    Strength.STRONG, "{value} encrypted frames with VTun's length before them, both ways", _FAMILY
+)
 
 
 def _begins(head: NDArray[np.uint8], text: bytes) -> NDArray[np.bool_]:
@@ -83,14 +103,71 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     return report(batch, DETECTOR.name, cases, servers[1])
 
 
+def _changes(m: Messages, frames: Mask) -> Mask:
+    """Tell in which flows each of the first bytes differs among the frames of either side."""
+    low = np.full((2 * m.n_flows, HEAD), 255, np.uint8)
+    high = np.zeros((2 * m.n_flows, HEAD), np.uint8)
+    side = (m.flow * 2 + m.direction)[frames]
+    head = m.bytes[frames, LENGTH_BYTES : LENGTH_BYTES + HEAD]
+    np.minimum.at(low, side, head)
+    np.maximum.at(high, side, head)
+    changes: Mask = (low < high).all(axis=1).reshape(-1, 2).all(axis=1)
+    return changes
+
+
+def _count_sizes(m: Messages, frames: Mask) -> Ints:
+    pairs = np.unique(np.stack([m.flow[frames], m.wire[frames]], axis=1), axis=0)
+    return np.bincount(pairs[:, 0], minlength=m.n_flows)
+
+
+def _judge_frames(batch: FlowBatch) -> list[Evidence]:
+    m = Messages(batch, WIDTH)
+    first, size = m.be(0, LENGTH_BYTES), m.wire - LENGTH_BYTES
+    frame = (first == size) & (size >= FRAME_LEAST) & (m.kept >= LENGTH_BYTES + HEAD)
+    request, reply = ((size == 0) & (first == kind) for kind in (ECHO_REQUEST, ECHO_REPLY))
+    tcp = batch.flows["proto"] == TCP
+    n, n_other = m.count(frame), m.count(~frame & ~request & ~reply).sum(axis=1)
+    framed = np.where(tcp, n.sum(axis=1) >= 2 * n_other, n_other == 0)
+    packet = frame & (m.be(2, 1) == 0x45) & (m.be(4, 2) == size)
+    packet |= frame & (m.be(2, 1) >> 4 == 6) & (m.be(6, 2) == size - 40)
+    packets = m.count(packet)
+    blocks = frame & (size % CIPHER_BLOCK == 0) & m.random(LENGTH_BYTES, WIDTH)
+    encrypted = framed & (m.count(frame & ~blocks).sum(axis=1) == 0) & _changes(m, frame)
+    several = encrypted & (_count_sizes(m, frame) >= SIZES_LEAST)
+    echoed = (m.count(request).max(axis=1) > 0) & (m.count(reply).max(axis=1) > 0)
+    echoed &= encrypted & ~tcp & (n.min(axis=1) >= ECHOED_LEAST)
+    begun, both, last = m.first(frame), m.both(packet), m.last(frame)
+    cases = [
+        Case(
+            (framed | tcp) & (packets.min(axis=1) >= PACKETS_LEAST),
+            PACKETS,
+            begun,
+            both,
+            packets.sum(1),
+        ),
+        Case(echoed, ECHOED, begun, last, n.sum(axis=1)),
+        Case(several & (n.min(axis=1) >= FRAMES_LEAST), FRAMES, begun, last, n.sum(axis=1)),
+    ]
+    return report(batch, DETECTOR.name, cases)
+
+
 def select(heads: Heads) -> NDArray[np.bool_]:
-    """Choose flows in which either side begins with the server's greeting."""
-    return heads.starts_with(BANNER)
+    """Choose flows that begin with the server's greeting, or with a frame or echo of each side."""
+    greeting = heads.starts_with(BANNER) & heads.has_proto(TCP)
+    frames: Mask = np.ones(heads.flows.size, np.bool_)
+    for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
+        first = head[:, 0].astype(np.int64) << 8 | head[:, 1]
+        framed = (first <= FRAME_MOST) & (first >= FRAME_LEAST) & (kept >= LENGTH_BYTES + HEAD)
+        framed &= heads.has_proto(TCP) | (first >= kept - LENGTH_BYTES)
+        framed &= (head[:, 2] == 0x45) | (head[:, 2] >> 4 == 6) | look_random(head, kept, 2, 18)
+        frames &= framed | (np.isin(first, (ECHO_REQUEST, ECHO_REPLY)) & (kept >= LENGTH_BYTES))
+    return greeting | frames
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:
-    """Find VTun among the TCP flows of a batch."""
-    return scan(batch, _judge)
+    """Find VTun among the TCP and UDP flows of a batch."""
+    found = {e.flow: e for judge in (_judge_frames, _judge) for e in scan(batch, judge)}
+    return [found[flow] for flow in sorted(found)]
 
 
-DETECTOR = Detector("vtun", _FAMILY, (TCP,), BLOCK_BYTES, detect, select)
+DETECTOR = Detector("vtun", _FAMILY, (TCP, UDP), BLOCK_BYTES, detect, select)

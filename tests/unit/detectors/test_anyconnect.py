@@ -88,6 +88,16 @@ def test_every_truncation_of_the_hello_is_nothing():
         assert found(tls(), cut) == []
 
 
+@pytest.mark.parametrize("kept", [54, 86])
+def test_a_hello_cut_by_a_snaplen_is_strong_beside_tls_where_it_is_answered(kept):
+    hello = dtls(1)
+    cut = F(UDP, [P(0, hello[:kept], 5 * SECOND, wire=len(hello)), P(1, dtls(2))], resp_port=443)
+    first, second = found(tls(), cut)
+    assert first.strength is second.strength is Strength.STRONG
+    assert ("cut before its session" in second.detail) == (kept == 54)
+    assert found(cut) == []
+
+
 def test_the_request_in_clear_text_and_its_answer_are_proof():
     request = b"CONNECT /CSCOSSLC/tunnel HTTP/1.1\r\nHost: vpn\r\n\r\n"
     answer = b"HTTP/1.1 200 CONNECTED\r\n\r\n"
