@@ -56,7 +56,7 @@ Proof: one side's session id stands in the other side's acknowledgement, at the 
 the seven layouts fixes: 64 random bits, opcode and count agree. Proof also for tls-crypt, which
 encrypts acknowledgements: on both sides two control messages with the same session id and replay
 time, and a replay packet id that rises by at most 16. Strong: a client reset then a server reset of
-matching sizes; a client reset alone with a replay header, or (over TCP) plain; three control
+matching sizes (over TCP even where a snaplen left less than a session id); a client reset alone with a replay header, or (over TCP) plain; three control
 messages of one side with the same session id and of more than one opcode; data v2 of one side with
 a constant peer id and a packet id rising in small steps over four messages, or data v1 the
 same on both sides, with no other message in the flow. Strong too, for CBC, whose packet ids are
@@ -372,6 +372,15 @@ def _conclude(state, reset, reset_bytes, reset_row, hit):
 
 
 @inline
+def _is_layout(longer):
+    """Tell whether a plain reset may be longer by this, by one of the layouts."""
+    found = False
+    for k in range(LAYOUTS.size):
+        found |= LAYOUTS[k] == longer
+    return found
+
+
+@inline
 def _judge(packets, payload, flow, whole, state, hit):
     """Fill ``hit`` for a flow; return whether there was anything.
 
@@ -381,9 +390,9 @@ def _judge(packets, payload, flow, whole, state, hit):
     segments that are one message each. One loop serves all three, for the sake of compile time.
     """
     tcp = flow.proto == TCP and not whole
-    n_foreign = n_ours = reset = reset_bytes = np.int64(0)
-    reset_row = row = flow.packets_start
-    direction = np.int64(0)
+    n_foreign = n_ours = reset = reset_bytes = short_bytes = np.int64(0)
+    reset_row = short_row = row = flow.packets_start
+    direction = short_side = np.int64(0)
     at = flow.orig_start
     while True:
         if tcp:
@@ -412,6 +421,22 @@ def _judge(packets, payload, flow, whole, state, hit):
                     continue
                 start += 2
         opcode = probe(payload, start, stop, wire_bytes)
+        if whole and opcode < 0 and stop > start:
+            # A snaplen left no session id; the lengths of two resets in segments of their own do
+            if payload[start] == SERVER_RESET << 3:
+                longer = wire_bytes - short_bytes
+                encrypted = short_bytes == CRYPT_RESET and ACK_BYTES <= longer <= CRYPT_LONGER_MOST
+                fits = short_bytes > 0 and (longer == ACK_BYTES or encrypted)
+                if fits and direction != short_side:
+                    hit[MEANING], hit[VALUE] = TWO_RESETS, longer
+                    hit[FIRST], hit[LAST], hit[STARTS] = short_row, row - 1, 1 - short_side
+                    return True
+            elif payload[start] == CLIENT_RESET << 3 or payload[start] == CLIENT_RESET_V3 << 3:
+                short_row, short_side = row - 1, direction
+                if payload[start] == CLIENT_RESET_V3 << 3:
+                    short_bytes = np.int64(CRYPT_RESET)
+                elif _is_layout(wire_bytes - PLAIN_RESET):
+                    short_bytes = wire_bytes
         if opcode == 0:
             n_foreign += 1
             if tcp or (n_foreign > FOREIGN_LIMIT and not whole):

@@ -259,3 +259,20 @@ def test_tcp_segments_that_are_mostly_no_message_are_nothing():
     data = [P(0, framed(ovpn_data_v2(0, 40 + n))[:30], wire=106) for n in range(5)]
     other = [P(0, secret(90)) for _ in range(4)]
     assert found(*[p for pair in zip(other, data, strict=False) for p in pair], proto=TCP) == []
+
+
+@pytest.mark.parametrize("kept", range(3, 11))
+def test_lengths_of_two_resets_over_tcp_are_strong_where_no_session_id_was_kept(kept):
+    # As a snaplen of 96 does over IPv6 with TCP's time stamps
+    for client, server in (
+        resets(),
+        resets(64),
+        (secret(54), secret(66)),
+        (secret(54), secret(90)),
+    ):
+        said = [framed(b"\x38" + client[1:]), framed(b"\x40" + server[1:])]
+        cut = [P(d, m[:kept], wire=len(m)) for d, m in enumerate(said)]
+        (e,) = found(*cut, proto=TCP)
+        assert (e.strength, e.packet, e.starts) == (Strength.STRONG, 1, True)
+        assert found(cut[0], P(0, *cut[1][1:2], wire=cut[1].wire), proto=TCP) == []
+        assert found(cut[0], P(1, cut[1].payload, wire=len(said[1]) + 1), proto=TCP) == []
