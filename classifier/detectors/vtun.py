@@ -111,7 +111,7 @@ def _changes(m: Messages, frames: Mask) -> Mask:
     head = m.bytes[frames, LENGTH_BYTES : LENGTH_BYTES + HEAD]
     np.minimum.at(low, side, head)
     np.maximum.at(high, side, head)
-    changes: Mask = (low < high).all(axis=1).reshape(-1, 2).all(axis=1)
+    changes: Mask = np.all((low < high).reshape(-1, 2 * HEAD), axis=1)
     return changes
 
 
@@ -128,7 +128,7 @@ def _judge_frames(batch: FlowBatch) -> list[Evidence]:
     tcp = batch.flows["proto"] == TCP
     n, n_other = m.count(frame), m.count(~frame & ~request & ~reply).sum(axis=1)
     framed = np.where(tcp, n.sum(axis=1) >= 2 * n_other, n_other == 0)
-    packet = frame & (m.be(2, 1) == 0x45) & (m.be(4, 2) == size)
+    packet: Mask = frame & (m.be(2, 1) == 0x45) & (m.be(4, 2) == size)
     packet |= frame & (m.be(2, 1) >> 4 == 6) & (m.be(6, 2) == size - 40)
     packets = m.count(packet)
     blocks = frame & (size % CIPHER_BLOCK == 0) & m.random(LENGTH_BYTES, WIDTH)
