@@ -4,7 +4,7 @@
 
 Each labels.csv names captures that lie in its folder or below. Printed are the flows that the model is
 asked about (``in_scope``), all flows, and those of circumvention tools, and how many of the former it
-knows too little about to say anything.
+knows too little about to call anything (*silent*).
 """
 
 import argparse
@@ -34,7 +34,7 @@ def silent(model: Model, examples: Examples) -> float:
     """Return the share of flows in scope that are unlike all that the model has seen."""
     columns = [FEATURE_NAMES.index(name) for name in model.features]
     asked = np.ascontiguousarray(examples.features[examples.in_scope][:, columns])
-    return float((model.novelty.trust(asked) == 0).mean()) if len(asked) else 0.0
+    return float((model.novelty.trust(asked) < 1).mean()) if len(asked) else 0.0
 
 
 def main() -> None:

@@ -15,10 +15,12 @@ from classifier._jit import spend
 from classifier.errors import ModelError
 from classifier.model._tree_kernels import nearest_distance
 
-__all__ = ["Novelty", "learn_novelty"]
+__all__ = ["BEYOND", "Novelty", "learn_novelty"]
 
 QUANTILES = 32
 BELOW, ABOVE, MISSING = -QUANTILES // 2, QUANTILES + QUANTILES // 2, -QUANTILES
+#: How much a model's word counts beyond the limit: enough to rank flows, never to call one a tunnel.
+BEYOND = 0.5
 #: Rows up to which ranks come from one comparison.
 _FEW = 64
 #: Comparisons of one flow with another that take as long as reading a packet, in plain Python.
@@ -75,8 +77,8 @@ class Novelty:
         return out
 
     def trust(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return how much a model's word counts: 1 up to the limit, nothing beyond it."""
-        return np.asarray(self.distance(features) <= self.limit, np.float64)
+        """Return how much a model's word counts: 1 up to the limit, ``BEYOND`` farther away."""
+        return np.where(self.distance(features) <= self.limit, 1.0, BEYOND)
 
 
 def _ranks(features: NDArray[np.float32], quantiles: NDArray[np.float32]) -> NDArray[np.int16]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.errors import ModelError
-from classifier.model.learned import BASE_PROBABILITY, Model, log_odds
+from classifier.model.learned import Model, log_odds, shrunk, unasked
 from classifier.model.measures import Measures, measure
 from classifier.model.novelty import learn_novelty
 from classifier.model.schema import FEATURE_NAMES, FEATURE_SCHEMA_VERSION
@@ -170,7 +170,7 @@ def train(
         name, features, trees_of(fitted), slope, intercept, novelty, SCOPE, LEAST_PACKETS, {}
     )
     tell("measuring")
-    probability = np.where(apart > 0, _shifted(unseen, slope, intercept), BASE_PROBABILITY)
+    probability = shrunk(slope * unseen + intercept, apart)
     asked = learnt.in_scope
     report = {
         "split": split + ("" if split == "grouped" else " (optimistic)"),
@@ -218,11 +218,11 @@ def evaluate(model: Model, examples: Examples, *, threshold: float = 0.5) -> dic
     Returns
     -------
     dict of str to Measures
-        ``in_scope``: flows that it speaks of; ``all``: every flow, those out of scope with the base
-        probability; without families of circumvention tools, which are ``circumvention``.
+        ``in_scope``: flows that it speaks of; ``all``: every flow, those out of scope with the
+        probability of their kind; without families of circumvention tools, which are ``circumvention``.
     """
     columns = [FEATURE_NAMES.index(name) for name in model.features]
-    probability = np.full(examples.labels.size, BASE_PROBABILITY)
+    probability = unasked(examples.applications, model.applications)
     scope = examples.in_scope
     part = np.ascontiguousarray(examples.features[scope][:, columns])
     probability[scope] = model.score(part)

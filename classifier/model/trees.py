@@ -11,19 +11,23 @@ greatest float32 that is not above ``t``.
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifier._jit import spend
 from classifier.errors import ModelError
-from classifier.model._tree_kernels import add_leaves
+from classifier.model._tree_kernels import LEAVES, WIDTH, add_leaves, add_small_trees
 
 __all__ = ["Trees", "trees_of"]
 
 #: What a file may hold: a limit for hostile ones, far above any model that is of use.
 MOST_NODES, MOST_DEPTH, MOST_FEATURES = 5_000_000, 500, 100_000
+#: Rows from which on trees that are small are asked question by question.
+_MANY = 2 * WIDTH
+#: Rows whose columns are turned at a time, so that they stay in the cache.
+_TURNED = 1024
 #: Trees that take a row as long as reading a packet, in plain Python.
 _TREES = 10
 
@@ -56,6 +60,7 @@ class Trees:
     base: float
     logistic: bool
     depths: NDArray[np.int32] = field(init=False, repr=False)
+    _questions: "list[_Questions]" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what a kernel must not read."""
@@ -81,6 +86,7 @@ class Trees:
         if not sound:
             raise ModelError("its trees are not sound", remedy="train the model again")
         object.__setattr__(self, "depths", self._depths(left))
+        object.__setattr__(self, "_questions", [])
 
     def _depths(self, left: NDArray[np.int64]) -> NDArray[np.int32]:
         """Return the steps from each root to its deepest leaf."""
@@ -116,15 +122,86 @@ class Trees:
                 f"{features.shape} features, not {self.n_features} columns",
                 remedy="give the columns that the model names",
             )
-        sums = np.full(features.shape[0], self.base)
-        twice = np.concatenate([features, -features], axis=1)
         spend(features.shape[0] * self.roots.size // _TREES)
-        columns = self.threshold, self.left, self.column, self.values
-        add_leaves(twice, *columns, self.roots, self.depths, sums)
+        questions = self._asked() if features.shape[0] >= _MANY else None
+        if questions is not None:
+            sums = self._sums(features, questions)
+        else:
+            sums = np.full(features.shape[0], self.base)
+            twice = np.concatenate([features, -features], axis=1)
+            columns = self.threshold, self.left, self.column, self.values
+            add_leaves(twice, *columns, self.roots, self.depths, sums)
         if self.logistic:
             with np.errstate(over="ignore"):
                 return np.asarray(1 / (1 + np.exp(-sums)))
         return sums
+
+    def _asked(self) -> "_Questions | None":
+        """Return the questions of the trees, None where one has too many leaves."""
+        if not self._questions:
+            if int((self.left == np.arange(self.left.size)).sum()) > self.roots.size * LEAVES:
+                return None
+            made = _questions_of(self)
+            if made is None:
+                return None
+            self._questions.append(made)
+        return self._questions[0]
+
+    def _sums(self, features: NDArray[np.float32], questions: "_Questions") -> NDArray[np.float64]:
+        """Return base and leaves of rows, some at a time with their columns one after another."""
+        sums = np.full(-(-features.shape[0] // WIDTH) * WIDTH, self.base)
+        n = self.n_features
+        for begin in range(0, features.shape[0], _TURNED):
+            part = features[begin : begin + _TURNED]
+            out = sums[begin : begin + _TURNED]
+            turned = np.zeros((2 * n, out.size), np.float32)
+            turned[:n, : len(part)] = part.T
+            np.negative(turned[:n], out=turned[n:])
+            add_small_trees(turned, *questions, out)
+        return sums[: features.shape[0]]
+
+
+class _Questions(NamedTuple):
+    """What `add_small_trees` reads, in its order."""
+
+    threshold: NDArray[np.float32]
+    column: NDArray[np.int32]
+    keeps: NDArray[np.uint32]
+    starts: NDArray[np.int32]
+    values: NDArray[np.float64]
+
+
+def _questions_of(trees: Trees) -> _Questions | None:
+    """Return the questions of trees, None where one has more than 32 leaves."""
+    asked: list[int] = []
+    keeps: list[int] = []
+    starts = [0]
+    values = np.zeros(trees.roots.size * LEAVES)
+    left = trees.left.tolist()
+    every = (1 << LEAVES) - 1
+    for tree, root in enumerate(trees.roots.tolist()):
+        leaves = 0
+        todo: list[tuple[int, int]] = [(root, -1)]  # node; or what was asked, and its first leaf
+        while todo:
+            node, first = todo.pop()
+            if first >= 0:  # all leaves to the left of this question are numbered
+                asked.append(node)
+                keeps.append(every & ~(((1 << leaves) - 1) ^ ((1 << first) - 1)))
+            elif left[node] == node:
+                if leaves == LEAVES:
+                    return None
+                values[tree * LEAVES + (leaves + LEAVES - 1) % LEAVES] = trees.values[node]
+                leaves += 1
+            else:
+                todo += [(left[node] + 1, -1), (node, leaves), (left[node], -1)]
+        starts.append(len(asked))
+    return _Questions(
+        trees.threshold[asked],
+        trees.column[asked],
+        np.array(keeps, np.uint32),
+        np.array(starts, np.int32),
+        values,
+    )
 
 
 def trees_of(estimator: Any) -> Trees:

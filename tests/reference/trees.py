@@ -20,6 +20,15 @@ def leaf(
     return at
 
 
+def kept(answers: Sequence[bool], leaves_left: Sequence[Sequence[int]], n: int) -> int:
+    """Return the leaf that is left when each yes rules out the leaves to the left of its question."""
+    left = list(range(n))
+    for yes, gone in zip(answers, leaves_left, strict=True):
+        if yes:
+            left = [leaf for leaf in left if leaf not in gone]
+    return left[0]
+
+
 def nearest(row: Sequence[int], seen: Sequence[Sequence[int]]) -> int:
     """Return the least sum of differences to any of the rows seen."""
     return min(sum(abs(a - b) for a, b in zip(row, other, strict=True)) for other in seen)

@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 
 import classifier
 from classifier.errors import ModelError, ModelMismatchError
 from classifier.model import FEATURE_NAMES
 from classifier.model.files import load_model, save_model
-from classifier.model.learned import BASE_PROBABILITY
+from classifier.model.learned import BASE_PROBABILITY, NAMED_PROBABILITY, shrunk, unasked
+from classifier.model.novelty import BEYOND
 from classifier.model.training import Examples, Outcome, evaluate, train
 
 SIZE, ONES = FEATURE_NAMES.index("orig_size_mean"), FEATURE_NAMES.index("orig_seg1_ones")
@@ -100,11 +103,30 @@ def test_a_written_model_is_read_as_it_was(outcome: Outcome, tmp_path: Path) -> 
     assert again.name == "mine"
 
 
-def test_flows_unlike_all_that_was_seen_get_the_base_probability(outcome: Outcome) -> None:
+def test_flows_unlike_all_that_was_seen_are_ranked_but_never_called(outcome: Outcome) -> None:
     columns = [FEATURE_NAMES.index(name) for name in outcome.model.features]
-    strange = np.full((5, len(columns)), 1e6, np.float32)
-    assert outcome.model.score(strange) == pytest.approx(BASE_PROBABILITY)
-    assert (outcome.model.score(examples().features[:, columns]) != BASE_PROBABILITY).any()
+    rng = np.random.default_rng(1)
+    strange = rng.choice([-1e6, 1e6], (500, len(columns))).astype(np.float32)
+    assert (outcome.model.novelty.trust(strange) < 1).all()
+    said = outcome.model.score(strange)
+    assert said.max() < 0.5
+    assert (np.diff(said[np.argsort(outcome.model.trees.score(strange))]) >= 0).all()
+    assert np.unique(said).size > 20
+
+
+@given(st.floats(-60, 60), st.floats(-60, 60), st.sampled_from([BEYOND, 1.0]))
+def test_less_trust_keeps_the_order_and_draws_towards_the_base(
+    a: float, b: float, trust: float
+) -> None:
+    some, full = (shrunk(np.array([a, b]), np.full(2, t)) for t in (trust, 1.0))
+    assert (some[0] - some[1]) * (a - b) >= 0
+    assert (np.abs(some - BASE_PROBABILITY) <= np.abs(full - BASE_PROBABILITY) + 1e-12).all()
+    assert trust == 1 or some.max() < 0.5
+
+
+def test_a_flow_that_has_a_name_is_the_least_likely_of_those_that_are_not_asked_about() -> None:
+    said = unasked(np.array(["dns", "tls", "unknown"], object), ("tls", "unknown"))
+    assert said.tolist() == [NAMED_PROBABILITY, BASE_PROBABILITY, BASE_PROBABILITY]
 
 
 def damaged(folder: Path, **changes: Any) -> Path:

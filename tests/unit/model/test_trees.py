@@ -17,7 +17,7 @@ from sklearn.ensemble import (
 from sklearn.tree import DecisionTreeClassifier
 
 from classifier.errors import ModelError
-from classifier.model._tree_kernels import nearest_distance
+from classifier.model._tree_kernels import LEAVES, add_small_trees, nearest_distance
 from classifier.model.novelty import BELOW, MISSING, _ranks
 from classifier.model.trees import Trees, trees_of
 
@@ -40,7 +40,7 @@ ESTIMATORS = {
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
-@pytest.mark.parametrize("n", [1, 15, 16, 17, 400])
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 400, 1024, 1100])
 def test_probabilities_equal_those_of_scikit_learn(kind: str, n: int) -> None:
     x, y = data()
     fitted = ESTIMATORS[kind]().fit(x, y)
@@ -64,6 +64,39 @@ def test_a_tree_equals_its_twin() -> None:
     arrays = trees.threshold.tolist(), trees.left.tolist(), trees.column.tolist()
     expected = [trees.values[twin.leaf(row, *arrays, 0)] for row in x.tolist()]
     assert trees.score(x).tolist() == expected
+
+
+def test_leaves_by_bits_are_those_of_the_walk_and_of_the_twin() -> None:
+    """One tree of 32 leaves at most, its questions in the order of its nodes."""
+    x, y = data(1024)
+    fitted = DecisionTreeClassifier(max_leaf_nodes=LEAVES, random_state=1).fit(x, y)
+    trees = trees_of(fitted)
+    asked = trees._asked()
+    assert asked is not None
+    sums = np.zeros(1024)
+    twice = np.ascontiguousarray(np.concatenate([x, -x], axis=1).T)
+    add_small_trees(twice, *asked, sums)
+    arrays = trees.threshold.tolist(), trees.left.tolist(), trees.column.tolist()
+    walked = [trees.values[twin.leaf(row, *arrays, 0)] for row in x.tolist()]
+    assert sums.tolist() == walked
+    n = int((trees.left == np.arange(trees.left.size)).sum())
+    gone = [[i for i in range(n) if not keep >> i & 1] for keep in asked.keeps.tolist()]
+    for row in range(0, 1024, 41):
+        answers = [
+            bool(twice[c, row] > t)
+            for c, t in zip(asked.column.tolist(), asked.threshold.tolist(), strict=True)
+        ]
+        leaf = twin.kept(answers, gone, n)
+        assert asked.values[(leaf + LEAVES - 1) % LEAVES] == walked[row]
+
+
+def test_trees_of_more_leaves_than_bits_are_walked() -> None:
+    x, y = data(1100)
+    forest = RandomForestClassifier(3, random_state=1).fit(x, y)
+    lopsided = trees_of(DecisionTreeClassifier(max_leaf_nodes=LEAVES + 1).fit(x, y))
+    assert trees_of(forest)._asked() is None
+    assert lopsided._asked() is None
+    assert np.abs(trees_of(forest).score(x) - forest.predict_proba(x)[:, 1]).max() < 1e-12
 
 
 @pytest.mark.parametrize(
