@@ -187,8 +187,9 @@ class Table:
     def _applying(self, row: int, at: Any, side: Any, proto: Any, port: Any) -> int:
         """Return the first row from this one on that applies, 2**32 - 1 for none."""
         wanted = int(_side_codes(side, 1)[0])
-        number = query_proto(proto)
-        at_ns = None if at is None else _time_ns(at)
+        number = int(per_query("proto", query_proto(proto), 1, np.int32, ANY)[0])
+        wanted_port = int(per_query("port", port, 1, np.int32, ANY)[0])
+        at_ns = None if at is None else int(per_query("at", _time_ns(at), 1, np.int64, 0)[0])
         row = -1 if row == _NONE else row
         while row >= 0:
             entry = self._index.entries[row].tolist()
@@ -197,8 +198,8 @@ class Table:
                 active
                 and sides & wanted
                 and (at_ns is None or start <= at_ns < end)
-                and (number is None or number < 0 or its_proto in (ANY, number))
-                and (port is None or port < 0 or its_port in (ANY, port))
+                and (number < 0 or its_proto in (ANY, number))
+                and (wanted_port < 0 or its_port in (ANY, wanted_port))
             ):
                 return row
             row = following
