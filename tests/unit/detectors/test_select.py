@@ -1,8 +1,5 @@
 """Running detectors, and choosing them by name."""
 
-import ast
-from pathlib import Path
-
 import numpy as np
 import pytest
 from build import TCP, UDP, F, P, batch
@@ -68,10 +65,3 @@ def test_own_detectors_are_taken_unless_two_share_a_name():
 def test_every_detector_says_what_it_relies_on(detector):
     assert all(detector.section(title) for title in SECTIONS)
     assert detector.family == "" or detector.family in FAMILIES
-
-
-@pytest.mark.parametrize("detector", DETECTORS, ids=lambda d: d.name)
-def test_every_detector_has_a_test_file_of_its_own(detector):
-    module = detector.detect.__module__.rsplit(".", 1)[1]
-    tree = ast.parse((Path(__file__).parent / f"test_{module}.py").read_text())
-    assert any(isinstance(n, ast.FunctionDef) and n.name.startswith("test_") for n in tree.body)
