@@ -207,7 +207,8 @@ def _collected(place: str, rows: Iterator[_Numbered]) -> Labels:
             before = _add(labels, dict(zip(names, row, strict=True)))
         except ValueError as error:
             remedy = "correct the row or leave it out"
-            raise ClassifierError(str(error), path=place, line=line, remedy=remedy) from error
+            problem = visible(str(error))[:120]
+            raise ClassifierError(problem, path=place, line=line, remedy=remedy) from error
         if before is None:
             lines.append(line)
         elif before >= 0:

@@ -16,6 +16,7 @@ import pyarrow.parquet
 from classifier.errors import ClassifierError, ResourceError, must_be
 from classifier.report._csv import unflat
 from classifier.report.columns import SCHEMA
+from classifier.tables import Strength, Verdict
 
 __all__ = ["conform", "read_flows"]
 
@@ -29,6 +30,12 @@ _DEFAULTS: dict[str, object] = {
     "service": "unknown",
     "verdict": "allow",
     "rule": "default",
+}
+
+# Columns whose values are words of ours.
+_WORDS: dict[str, tuple[str, ...]] = {
+    "verdict": tuple(verdict.label for verdict in Verdict),
+    "strength": tuple(strength.label for strength in Strength),
 }
 
 # Bytes that Arrow parses at once; a line must fit.
@@ -94,6 +101,8 @@ def conform(table: pa.Table, path: str = "") -> pa.Table:
         If the table does not have the endpoints of flows.
     pyarrow.ArrowException
         If a column cannot be turned into its type.
+    ValueError
+        If a verdict, strength or probability is none.
     """
     present = table.schema.names
     if "orig_ip" not in present or "resp_ip" not in present:
@@ -114,7 +123,25 @@ def conform(table: pa.Table, path: str = "") -> pa.Table:
         if name.startswith(_LABEL_PREFIX):
             result = result.append_column(name, table.column(index))
     result.validate(full=True)  # neither JSON nor Parquet readers look whether texts are UTF-8
+    _check_values(result)
     return result
+
+
+def _check_values(table: pa.Table) -> None:
+    """Raise ValueError where a column holds what no run writes."""
+    for name, words in _WORDS.items():
+        column = table.column(name)
+        known = pc.is_in(column, value_set=pa.array(words))
+        if not pc.all(known, min_count=0).as_py():
+            wrong = column.filter(pc.invert(known))[0].as_py()
+            raise ValueError(
+                f"{name} is {wrong[:40]!r}, not one of {', '.join(filter(None, words))}"
+            )
+    probability = table.column("vpn_probability")
+    within = pc.and_(pc.greater_equal(probability, 0.0), pc.less_equal(probability, 1.0))
+    if not pc.all(within, min_count=0).as_py():
+        wrong = probability.filter(pc.invert(within))[0].as_py()
+        raise ValueError(f"vpn_probability is {wrong}, not 0 to 1")
 
 
 def _default(field: pa.Field) -> object:

@@ -127,3 +127,14 @@ def test_labels_are_joined_as_columns(tmp_path: Path) -> None:
     assert joined.column("verdict").to_pylist() == ["allow", "would_block"]
     again = label_columns(joined, path)
     assert again.schema.names == joined.schema.names
+
+
+def test_a_long_cell_makes_a_short_message(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(
+        "path,proto,src,sport,dst,dport,is_vpn\na,6," + "1" * 5000 + ",1,10.0.0.2,2,1\n"
+    )
+    with pytest.raises(ClassifierError) as error:
+        read_labels(path)
+    assert str(error.value).startswith(f"{path}:2: ")
+    assert len(str(error.value)) < len(str(path)) + 200

@@ -113,3 +113,22 @@ def test_an_ndjson_file_of_another_tool_may_have_other_orders_and_blank_lines(
     (tmp_path / "a.ndjson").write_text("\n" + json.dumps(row) + "\n\n")
     back = read_flows(tmp_path / "a.ndjson")[0].to_pylist()
     assert [(r["flow_id"], r["orig_ip"]) for r in back] == [(4, "a")]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("verdict", "bllow", "verdict is 'bllow', not one of allow, flag"),
+        ("strength", "certain", "strength is 'certain', not one of weak, strong, proof"),
+        ("vpn_probability", 1.5, "vpn_probability is 1.5, not 0 to 1"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["ndjson", "parquet", "csv"])
+def test_a_value_that_no_run_writes_is_named(
+    tmp_path: Path, suffix: str, column: str, value: object, said: str
+) -> None:
+    path = tmp_path / f"run.{suffix}"
+    write_flows(rows({}, {column: value}), path)
+    with pytest.raises(ClassifierError) as error:
+        read_flows(path)
+    assert said in str(error.value)
