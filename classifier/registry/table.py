@@ -5,8 +5,9 @@ import hashlib
 import html
 import ipaddress
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any
@@ -28,10 +29,13 @@ from classifier.tables import protocol_number
 
 __all__ = ["Match", "Table"]
 
+_Address = str | ipaddress.IPv4Address | ipaddress.IPv6Address
 _RANGE_TYPES = {"v4_top": "u4", "v4_words": "u4", "v6_top": "u4", "v6_words": "u4", "shape": "u8"}
 _ANY_SIDE = 3
 _QUERY_SIDES: dict[str | None, int] = {"client": 1, "server": 2, None: _ANY_SIDE}
+_LIMITS = {dtype: (np.iinfo(dtype).min, np.iinfo(dtype).max) for dtype in (np.int32, np.int64)}
 _NONE = 0xFFFFFFFF
+_KEPT_ANSWERS = 1 << 17  # of the addresses that were asked for last: some 30 MiB
 _KEPT_MATCHES = 1 << 16
 
 
@@ -100,14 +104,14 @@ class Table:
     address that it maps; ``::/0`` covers no IPv4 address.
     """
 
-    __slots__ = ("_find_v4", "_find_v6", "_index", "_matches", "_typed", "hash", "rows")
+    __slots__ = ("_answer", "_index", "_match", "_row", "_typed", "hash", "rows")
 
     def __init__(self, typed: NDArray[np.void], rows: pa.Table, index: Index, digest: str) -> None:
         self._typed = typed
         self._index = index
-        self._find_v4 = finder_v4(index.active)
-        self._find_v6 = finder_v6(index.active, self._find_v4)
-        self._matches: dict[int, Match | None] = {_NONE: None}
+        self._row = _row_finder(index.active)
+        self._match = _match_maker(rows)
+        self._answer = _answerer(self._row, self._match)
         self.rows = rows
         self.hash = digest
 
@@ -124,7 +128,7 @@ class Table:
 
     def lookup(
         self,
-        addr: str | ipaddress.IPv4Address | ipaddress.IPv6Address,
+        addr: _Address,
         at: str | int | datetime.datetime | None = None,
         side: str | None = None,
         proto: str | int | None = None,
@@ -161,35 +165,21 @@ class Table:
         >>> table.lookup("203.0.113.10", at="2026-11-23", side="server").registration_id
         'R-016693'
         """
-        try:  # as ipaddress does, ten times as fast
-            if ":" in addr:  # type: ignore[operator]
-                row = self._find_v6(int.from_bytes(inet_pton(AF_INET6, addr)))  # type: ignore[arg-type]
-            else:
-                row = self._find_v4(int.from_bytes(inet_pton(AF_INET, addr)))  # type: ignore[arg-type]
-        except (OSError, TypeError, ValueError):  # what ip_address raises says more
-            row = self._row_of(query_address(addr))
-        if at is not None or side is not None or proto is not None or port is not None:
-            row = self._applying(row, at, side, proto, port)
-        try:
-            return self._matches[row]
-        except KeyError:
-            pass
-        if len(self._matches) > _KEPT_MATCHES:
-            self._matches = {_NONE: None}
-        match = self._matches[row] = _match_of(self.rows, row)
-        return match
-
-    def _row_of(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:
-        """Return the row to begin with, 2**32 - 1 for none."""
-        find = self._find_v4 if address.version == 4 else self._find_v6
-        return find(int(address))
+        if at is None and side is None and proto is None and port is None:
+            try:
+                return self._answer(addr)
+            except TypeError:  # not even a key, so no address
+                addr = str(addr)
+        return self._match(self._applying(self._row(addr), at, side, proto, port))
 
     def _applying(self, row: int, at: Any, side: Any, proto: Any, port: Any) -> int:
         """Return the first row from this one on that applies, 2**32 - 1 for none."""
-        wanted = int(_side_codes(side, 1)[0])
-        number = int(per_query("proto", query_proto(proto), 1, np.int32, ANY)[0])
-        wanted_port = int(per_query("port", port, 1, np.int32, ANY)[0])
-        at_ns = None if at is None else int(per_query("at", _time_ns(at), 1, np.int64, 0)[0])
+        wanted = _QUERY_SIDES.get(side) if side is None or isinstance(side, str) else None
+        if wanted is None:
+            wanted = int(_side_codes(side, 1)[0])
+        number = _one_of("proto", query_proto(proto), np.int32)
+        wanted_port = _one_of("port", port, np.int32)
+        at_ns = None if at is None else _one_of("at", _time_ns(at), np.int64)
         row = -1 if row == _NONE else row
         while row >= 0:
             entry = self._index.entries[row].tolist()
@@ -331,6 +321,15 @@ def per_query(what: str, value: Any, n: int, dtype: Any, default: int) -> NDArra
     return frozen(array.reshape(-1) if array.size else np.full(1, default), dtype)
 
 
+def _one_of(what: str, value: Any, dtype: Any) -> int:
+    """Return one argument as a plain number, without the cost of an array where it is one."""
+    if value is None:
+        return ANY
+    if type(value) is int and _LIMITS[dtype][0] <= value <= _LIMITS[dtype][1]:
+        return value
+    return int(per_query(what, value, 1, dtype, ANY)[0])
+
+
 def _side_codes(side: Any, n: int) -> NDArray[np.int8]:
     """Return sides as bits, one for all or ``n``."""
     try:
@@ -342,6 +341,46 @@ def _side_codes(side: Any, n: int) -> NDArray[np.int8]:
             "is neither client nor server nor None", path="side", remedy=remedy
         ) from None
     return per_query("side", codes, n, np.int8, _ANY_SIDE)
+
+
+def _row_finder(ranges: Ranges) -> Callable[[_Address], int]:
+    """Return a function from an address to the row to begin with, 2**32 - 1 for none."""
+    find_v4 = finder_v4(ranges)
+    find_v6 = finder_v6(ranges, find_v4)
+
+    def row_of(addr: _Address) -> int:
+        try:  # as ipaddress does, ten times as fast
+            if ":" in addr:  # type: ignore[operator]
+                return find_v6(int.from_bytes(inet_pton(AF_INET6, addr)))  # type: ignore[arg-type]
+            return find_v4(int.from_bytes(inet_pton(AF_INET, addr)))  # type: ignore[arg-type]
+        except (OSError, TypeError, ValueError):  # what ip_address raises says more
+            address = query_address(addr)
+        return (find_v4 if address.version == 4 else find_v6)(int(address))
+
+    return row_of
+
+
+def _match_maker(rows: pa.Table) -> Callable[[int], Match | None]:
+    """Return a function from a row to its match; the same for the same row, while it is kept."""
+
+    @lru_cache(_KEPT_MATCHES)
+    def match(row: int) -> Match | None:
+        return None if row == _NONE else _match_of(rows, row)
+
+    return match
+
+
+def _answerer(
+    row_of: Callable[[_Address], int], match: Callable[[int], Match | None]
+) -> Callable[[_Address], Match | None]:
+    """Return a function from an address to its match, which keeps its latest answers."""
+
+    @lru_cache(_KEPT_ANSWERS)
+    def answer(addr: _Address) -> Match | None:
+        row = row_of(addr)
+        return None if row == _NONE else match(row)
+
+    return answer
 
 
 def query_address(
