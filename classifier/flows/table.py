@@ -1,8 +1,6 @@
 """The table of live flows: constant memory per live flow, ended flows come out in batches."""
 
-import mmap
 import os
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 from classifier.errors import ClassifierError
 from classifier.flows import _gather_kernels as g
 from classifier.flows import _kernels as k
+from classifier.flows.memory import Pages
 from classifier.tables import DIR, FLOW, FLOW_RECORD, KEPT, PACKET_LIMIT, SERIES, FlowBatch
 
 __all__ = ["FlowTable"]
@@ -20,7 +19,6 @@ BATCH_FLOWS = 2048
 MOST_FLOWS = 1_000_000  # live ones that room is made for at once
 MOST_PACKETS = 8192  # of a call of ``add``, before arrays must grow
 SLOTS = 1 << 19  # at first
-HUGE_BYTES = 4 << 20  # from which on NumPy asks for huge pages
 ARENA_BYTES = 2 << 30
 LEAST_GONE = 32 << 20  # bytes of ended flows in the log, before it is worth while to copy the rest
 TOMBS = 1 << 20  # ended flows that a later one can name as its parent: 16 MiB at most
@@ -62,16 +60,16 @@ class FlowTable:
         self._state[k.SEED] = int.from_bytes(os.urandom(8), "little", signed=True)
         # Room for the most live flows; the system gives memory for what is touched
         most = min(max_flows, MOST_FLOWS) + MOST_PACKETS
-        self._records: NDArray[Any] = _spacious(most, FLOW_RECORD)
-        self._dirs: NDArray[Any] = _spacious(2 * self._records.size, DIR)
-        self._free_records: NDArray[Any] = _spacious(self._records.size, np.dtype(np.int32))
-        self._slots: NDArray[Any] = _aligned(SLOTS, np.dtype(np.uint64))
-        self._kept: NDArray[Any]
-        self._arena: NDArray[Any]
-        self._new_log(self._records.size * PACKET_LIMIT, ARENA_BYTES)
+        self._records = _spacious(most, FLOW_RECORD)
+        self._dirs = _spacious(2 * self._records.array.size, DIR)
+        self._free_records = _spacious(self._records.array.size, np.dtype(np.int32))
+        self._slots = _all_ready(SLOTS, np.dtype(np.uint64))
+        self._kept: Pages
+        self._arena: Pages
+        self._new_log(self._records.array.size * PACKET_LIMIT, ARENA_BYTES)
         self._ended: NDArray[Any] = np.zeros(1024, FLOW_RECORD)
         self._ended_dirs: NDArray[Any] = np.zeros(2048, DIR)
-        self._tombs = _aligned(2 * k.TOMB_WAYS, np.dtype(np.uint64)).reshape(-1, 2)
+        self._tombs = _all_ready(2 * k.TOMB_WAYS, np.dtype(np.uint64)).array.reshape(-1, 2)
         self._n_tombs = 0
         self._fragments = np.zeros((FRAGMENTS, 2), np.uint64)
         self._sweep_after = 0
@@ -132,12 +130,12 @@ class FlowTable:
         k.update(
             packets,
             buffer,
-            self._records,
-            self._dirs,
-            self._slots,
-            self._free_records,
-            self._kept,
-            self._arena,
+            self._records.array,
+            self._dirs.array,
+            self._slots.array,
+            self._free_records.array,
+            self._kept.array,
+            self._arena.array,
             self._ended,
             self._ended_dirs,
             self._tombs,
@@ -155,43 +153,49 @@ class FlowTable:
     def finish(self) -> Iterator[FlowBatch]:
         """End all flows and yield them."""
         yield from self._flush()
-        state = self._records["state"][: self._state[k.N_RECORDS]]
+        state = self._records.array["state"][: self._state[k.N_RECORDS]]
         rows = np.flatnonzero(state & k.LIVE)
-        rows = rows[np.argsort(self._records["flow_id"][rows])]
+        rows = rows[np.argsort(self._records.array["flow_id"][rows])]
         for first in range(0, rows.size, BATCH_FLOWS):
-            yield self._gather(self._records, self._dirs, rows[first : first + BATCH_FLOWS])
-        self._records["state"][: self._state[k.N_RECORDS]] = 0
+            yield self._gather(
+                self._records.array, self._dirs.array, rows[first : first + BATCH_FLOWS]
+            )
+        self._records.array["state"][: self._state[k.N_RECORDS]] = 0
         self._state[[k.N_LIVE, k.N_RECORDS, k.N_FREE_RECORDS]] = 0
-        self._slots[:] = 0
+        self._slots.array[:] = 0
         self._compact()
 
     def _reserve(self, n: int) -> None:
         """Make room for what ``n`` packets may add."""
         state = self._state
-        needed = int(state[k.N_RECORDS]) + n
-        if needed > self._records.size:
-            size = max(needed, self._records.size * 3 // 2)
-            self._records = _grow(self._records, size)
-            self._dirs = _grow(self._dirs, 2 * size)
-            self._free_records = _grow(self._free_records, size)
-        if 2 * (int(state[k.N_LIVE]) + n) > self._slots.size:
-            size = self._slots.size
-            while 2 * (int(state[k.N_LIVE]) + n) > size:
+        used, live = int(state[k.N_RECORDS]), int(state[k.N_LIVE])
+        if used + n > self._records.array.size:
+            size = max(used + n, self._records.array.size * 3 // 2)
+            self._records = _grown(self._records, used, size)
+            self._dirs = _grown(self._dirs, 2 * used, 2 * size)
+            self._free_records = _grown(self._free_records, used, size)
+        self._records.prepare(used)
+        self._dirs.prepare(2 * used)
+        if 2 * (live + n) > self._slots.array.size:
+            size = self._slots.array.size
+            while 2 * (live + n) > size:
                 size *= 2
             self._rebuild(size)
-        needed = int(state[k.N_KEPT]) + n
-        if needed > self._kept.size:
-            self._kept = _grow(self._kept, max(needed, self._kept.size * 3 // 2))
-        self._reserve_bytes(n * k.MOST_KEPT)
-        needed = int(state[k.N_ENDED]) + n
-        if needed > self._ended.size:
-            self._ended = _grow(self._ended, needed + BATCH_FLOWS)
-            self._ended_dirs = _grow(self._ended_dirs, 2 * (needed + BATCH_FLOWS))
-
-    def _reserve_bytes(self, n: int) -> None:
-        needed = int(self._state[k.ARENA_TOP]) + n
-        if needed > self._arena.size:
-            self._arena = _grow(self._arena, max(needed, self._arena.size * 3 // 2))
+        used = int(state[k.N_KEPT])
+        if used + n > self._kept.array.size:
+            size = max(used + n, self._kept.array.size * 3 // 2)
+            self._kept = _grown(self._kept, used, size)
+        self._kept.prepare(used)
+        used = int(state[k.ARENA_TOP])
+        if used + n * k.MOST_KEPT > self._arena.array.size:
+            size = max(used + n * k.MOST_KEPT, self._arena.array.size * 3 // 2)
+            self._arena = _grown(self._arena, used, size)
+        self._arena.prepare(used)
+        used = int(state[k.N_ENDED])
+        if used + n > self._ended.size:
+            size = used + n + BATCH_FLOWS
+            self._ended = _grown_copy(self._ended, used, size)
+            self._ended_dirs = _grown_copy(self._ended_dirs, 2 * used, 2 * size)
 
     def _new_log(self, n_kept: int, n_bytes: int) -> None:
         self._kept = _spacious(n_kept, KEPT)
@@ -203,24 +207,24 @@ class FlowTable:
         gone = int(state[k.GONE_KEPT]) * KEPT.itemsize + int(state[k.GONE_BYTES])
         if gone < LEAST_GONE or 3 * gone < self.kept_bytes:
             return
-        kept, arena = self._kept, self._arena
+        kept, arena = self._kept.array, self._arena.array
         self._new_log(kept.size, arena.size)
         if state[k.N_LIVE] == 0:
             state[[k.N_KEPT, k.ARENA_TOP, k.GONE_KEPT, k.GONE_BYTES]] = 0
             return
-        k.compact(self._records, kept, arena, self._kept, self._arena, state)
+        k.compact(self._records.array, kept, arena, self._kept.array, self._arena.array, state)
 
     def _rebuild(self, size: int) -> None:
-        if size == self._slots.size:
-            self._slots[:] = 0
+        if size == self._slots.array.size:
+            self._slots.array[:] = 0
         else:
-            self._slots = _aligned(size, np.dtype(np.uint64))
-        k.rebuild(self._records, int(self._state[k.N_RECORDS]), self._slots)
+            self._slots = _all_ready(size, np.dtype(np.uint64))
+        k.rebuild(self._records.array, int(self._state[k.N_RECORDS]), self._slots.array)
 
     def _expire(self) -> Iterator[FlowBatch]:
         """End flows that are long idle, or too many; each packet pays for O(1) of the work."""
         if self._state[k.N_LIVE] > self._max_flows:
-            rows = self._records[: self._state[k.N_RECORDS]]
+            rows = self._records.array[: self._state[k.N_RECORDS]]
             last = rows["last_ns"][rows["state"] & k.LIVE != 0]
             before = int(np.partition(last, last.size // 4)[last.size // 4]) + 1
             live = self.live
@@ -243,10 +247,10 @@ class FlowTable:
         self._state[k.SWEEP_ROW] = 0
         while self._state[k.SWEEP_ROW] >= 0:
             found += k.sweep(
-                self._records,
-                self._dirs,
+                self._records.array,
+                self._dirs.array,
                 before_ns,
-                self._free_records,
+                self._free_records.array,
                 self._ended,
                 self._ended_dirs,
                 self._tombs,
@@ -255,17 +259,17 @@ class FlowTable:
             if self._state[k.N_ENDED] >= BATCH_FLOWS or self._state[k.SWEEP_ROW] >= 0:
                 yield from self._flush()
         if found:
-            self._rebuild(self._slots.size)
+            self._rebuild(self._slots.array.size)
 
     def _reserve_tombs(self, before_ns: int) -> None:
         """Make room for flows without a packet since then, so wide that hardly any is lost."""
-        rows = self._records[: self._state[k.N_RECORDS]]
+        rows = self._records.array[: self._state[k.N_RECORDS]]
         swept = (rows["last_ns"] < before_ns) & (rows["state"] & k.LIVE != 0)
         self._n_tombs += int(np.count_nonzero(swept))
         size = min(1 << (32 * self._n_tombs).bit_length(), TOMBS)
         if size > len(self._tombs):
             old = self._tombs
-            self._tombs = _aligned(2 * size, np.dtype(np.uint64)).reshape(-1, 2)
+            self._tombs = _all_ready(2 * size, np.dtype(np.uint64)).array.reshape(-1, 2)
             k.move_tombs(old, self._tombs)
 
     def _flush(self) -> Iterator[FlowBatch]:
@@ -284,7 +288,15 @@ class FlowTable:
         packets = np.empty(n_packets, SERIES)
         payload = np.empty(n_bytes, np.uint8)
         used = g.gather(
-            records, dirs, rows, self._kept, self._arena, self._state, flows, packets, payload
+            records,
+            dirs,
+            rows,
+            self._kept.array,
+            self._arena.array,
+            self._state,
+            flows,
+            packets,
+            payload,
         )
         return FlowBatch(flows, packets, payload[:used])
 
@@ -299,35 +311,33 @@ def _timeout_ns(name: str, seconds: float | None) -> int:
     return round(seconds * 1e9)
 
 
-def _grow(array: NDArray[Any], size: int) -> NDArray[Any]:
-    larger = _aligned(size, array.dtype)
-    larger[: array.size] = array
+def _grown(pages: Pages, used: int, size: int) -> Pages:
+    """Return the same with room for more rows; the first ``used`` are copied."""
+    larger = Pages(size, pages.array.dtype)
+    larger.prepare(0, used)
+    larger.array[:used] = pages.array[:used]
     return larger
 
 
-def _spacious(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _grown_copy(array: NDArray[Any], used: int, size: int) -> NDArray[Any]:
+    larger = _all_ready(size, array.dtype).array
+    larger[:used] = array[:used]
+    return larger
+
+
+def _all_ready(size: int, dtype: np.dtype[Any]) -> Pages:
+    """Return zeros that will be used all over from the beginning."""
+    pages = Pages(size, dtype)
+    pages.prepare(0, size)
+    return pages
+
+
+def _spacious(size: int, dtype: np.dtype[Any]) -> Pages:
     """Return zeros of this size, or of as much of it as the system lets a process ask for."""
     while True:
         try:
-            return _aligned(size, dtype)
+            return Pages(size, dtype)
         except (MemoryError, OSError):
             if size <= MOST_PACKETS:
                 raise
             size //= 2
-
-
-def _aligned(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return zeros that begin at a cache line, so that a row touches as few lines as it can."""
-    n_bytes = size * dtype.itemsize
-    if n_bytes >= HUGE_BYTES:
-        # NumPy would ask for huge pages, which the system may first have to make by moving others:
-        # 0.25 instead of 0.29 to 0.53 s for a mix of 2.0 M packets, after other programs ran
-        if sys.platform == "win32":
-            return np.frombuffer(mmap.mmap(-1, n_bytes), dtype)
-        # Private: a first touch of memory that could be shared costs 1.6 times as much
-        return np.frombuffer(
-            mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype
-        )
-    raw = np.zeros(n_bytes + 64, np.uint8)
-    skip = -raw.ctypes.data % 64
-    return raw[skip : skip + n_bytes].view(dtype)
