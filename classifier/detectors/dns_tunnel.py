@@ -247,6 +247,8 @@ def _answer_data(buf, at, stop):
     at += RECORD_BYTES
     if kind == TXT or kind == CNAME or kind == KEY:
         return at
+    if kind == SRV:
+        return at + 6  # priority, weight and port
     return at + 2 if kind == MX else 0
 
 

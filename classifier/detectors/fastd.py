@@ -15,7 +15,11 @@ Data, from release 22 on, and before it::
     8   16   tag, ciphertext               8    1   00          flags
                                            9        ciphertext, tag
 
-The nonce rises by two: the initiator's is odd, the other side's even.
+The nonce rises by two: the initiator's is odd, the other side's even. With the method ``null`` the
+packet follows in clear::
+
+    0    1   00          type
+    1        IPv4 packet, its length that of the rest; or such a packet behind an Ethernet header
 
 Sources
 -------
@@ -25,7 +29,8 @@ fastd's ``doc/source/devel/protocol.rst``, ``src/handshake.h``, ``src/methods/co
 Strength
 --------
 Proof: handshake messages of both sides, of right length and with the name. Strong: of one side; or
-data of both sides, three messages or more of each, nonces odd of one and even of the other side.
+data of both sides, three messages or more of each, nonces odd of one and even of the other side; or of both sides, two messages or more
+of each, IPv4 packets of the right length behind the type.
 
 Mistaken for
 ------------
@@ -34,7 +39,7 @@ other side and what looks random behind tell them apart.
 
 Blind to
 --------
-Data alone of one side, and of the method ``null``, which does not count.
+Data alone of one side; IPv6 packets of the method ``null``; its form that looks like L2TP.
 """
 
 import numpy as np
@@ -55,6 +60,7 @@ NAME = np.frombuffer(b"\x05\x00\x0e\x00ec25519-fhmqvc", np.uint8)
 DATA, OLD_DATA, DATA_LEAST = 0, 2, 24
 NONCE_HIGH_BYTES = 2  # zero for the 2**40 packets that no key lives through
 STEP, STEP_MOST, RUN_LEAST = 2, 128, 3
+PLAIN_LEAST, IPV4, ETHERNET_BYTES, ETHERTYPE_IPV4 = 2, 0x45, 14, 0x0800
 WIDTH = 160
 
 _FAMILY = "fastd"
@@ -63,6 +69,8 @@ ONE = Meaning(Strength.STRONG, "fastd handshake message of one side", _FAMILY)
 RUNS = Meaning(
     Strength.STRONG, "fastd data both ways, {value} messages, nonces rising by two", _FAMILY
 )
+
+PLAIN = Meaning(Strength.STRONG, "{value} IPv4 packets behind fastd's type, both ways", _FAMILY)
 
 
 def _is_handshake(rows: NDArray[np.uint8], at: int, wire: Ints) -> Mask:
@@ -91,11 +99,23 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     parity = m.value(data, (nonce & 1) + 1)
     counts = m.run(data, nonce & 1, nonce, STEP_MOST)
     runs = (counts.min(axis=1) >= RUN_LEAST) & (parity[:, 0] != parity[:, 1])
+    plain = (m.be(0, 1) == DATA) & (m.be(1, 1) == IPV4) & (m.be(3, 2) == m.wire - 1)
+    at = 1 + ETHERNET_BYTES
+    framed = (m.be(0, 1) == DATA) & (m.be(at - 2, 2) == ETHERTYPE_IPV4) & (m.be(at, 1) == IPV4)
+    plain |= framed & (m.be(at + 2, 2) == m.wire - at)
+    n_plain = m.count(plain)
     first = m.first(shake)
     cases = [
         Case(n_shake.min(axis=1) > 0, BOTH, first, m.both(shake)),
         Case(n_shake.max(axis=1) > 0, ONE, first, first),
         Case(runs, RUNS, m.first(data), m.last(data), counts.sum(axis=1)),
+        Case(
+            n_plain.min(axis=1) >= PLAIN_LEAST,
+            PLAIN,
+            m.first(plain),
+            m.last(plain),
+            n_plain.sum(axis=1),
+        ),
     ]
     return report(batch, DETECTOR.name, cases, first == m.first(m.wire > 0))
 
@@ -103,14 +123,19 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows that begin with a handshake message, or in which both sides begin with data."""
     chosen = np.zeros(heads.flows.size, np.bool_)
-    data = np.ones(heads.flows.size, np.bool_)
+    data, plain = (np.ones(heads.flows.size, np.bool_) for _ in range(2))
     unknown = np.full(heads.flows.size, -1)
     for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
         chosen |= _is_handshake(head, 0, unknown) & (kept >= 9)
         chosen |= _is_handshake(head, PREFIX_BYTES, unknown) & (head[:, 0] == PREFIX >> 24)
         data &= ((head[:, 0] == DATA) | (head[:, 0] == OLD_DATA)) & (kept >= 16)
         data &= (head[:, 1] == 0) & (head[:, 2] == 0)
-    return chosen | data
+        at = 1 + ETHERNET_BYTES
+        packet = (head[:, 1] == IPV4) | (
+            (head[:, at] == IPV4) & (number(head, at - 2, 2) == 0x0800)
+        )
+        plain &= (head[:, 0] == DATA) & packet & (kept >= at + 5)
+    return chosen | data | plain
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:

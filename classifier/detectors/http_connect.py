@@ -56,6 +56,17 @@ def _end_of_fields(data: bytes, at: int) -> int:
     return found.end() if found else -1
 
 
+def _later(d: Dialogue) -> re.Match[bytes] | None:
+    """Return the first line of an agreement behind a refusal too long to have been kept whole."""
+    start, stop = (int(d.batch.flows[f"packets_{end}"][d.flow]) for end in ("start", "stop"))
+    for p in d.batch.packets[start:stop]:
+        if p["direction"] != d.client_side and p["stop"] > p["start"]:
+            line = ANSWER.match(d.batch.payload[p["start"] : p["stop"]].tobytes())
+            if line is not None and line[1][:1] == b"2":
+                return line
+    return None
+
+
 def _judge(d: Dialogue) -> Evidence | None:
     request = REQUEST.match(d.client)
     if request is None:
@@ -76,6 +87,7 @@ def _judge(d: Dialogue) -> Evidence | None:
         request_again = REQUEST.match(d.client, again + 1) if again >= 0 else None
         answer_again = ANSWER.match(d.server, later) if later >= 0 else None
         if request_again is None or answer_again is None:
+            request, answer = request_again or request, _later(d) or answer
             break
         request, answer = request_again, answer_again
     code = answer[1].decode()

@@ -59,7 +59,8 @@ time, and a replay packet id that rises by at most 16. Strong: a client reset th
 matching sizes (over TCP even where a snaplen left less than a session id); a client reset alone with a replay header, or (over TCP) plain; three control
 messages of one side with the same session id and of more than one opcode; data v2 of one side with
 a constant peer id and a packet id rising in small steps over four messages, or data v1 the
-same on both sides, with no other message in the flow. Strong too, for CBC, whose packet ids are
+same on both sides, with no other message in the flow (v2: among other messages too); over TCP, where
+the capture begins inside a message, two data v2 one behind the other's length. Strong too, for CBC, whose packet ids are
 encrypted: data v2 alone, four messages and more of each side, with the same key and peer id on both
 (servers count peers from 0: below 65536), sizes that leave whole blocks of 8 bytes behind the same
 rest, and content that looks random. Weak: a plain client reset alone, over UDP.
@@ -72,13 +73,14 @@ thousand flows); sizes, zeros and the answer tell them apart. GTP-U begins with 
 Blind to
 --------
 Static-key mode, which has no header (see ``openvpn_static``); the XOR patch and other obfuscation; OpenVPN inside TLS or
-behind an HTTP or SOCKS proxy's greeting; a TCP capture that begins inside a message; data v1 alone
-of a cipher in CBC mode.
+behind an HTTP or SOCKS proxy's greeting; a TCP capture that begins inside a message of a cipher in
+CBC mode; data v1 alone of such a cipher.
 """
 
 import numpy as np
 
 from classifier._jit import inline, kernel
+from classifier.detectors._chains import find_chains
 from classifier.detectors._findings import (
     FIRST,
     FLOW_ROW,
@@ -126,7 +128,7 @@ FOREIGN_LIMIT = 1  # messages of a UDP flow that are no OpenVPN
 
 # Kinds of hit
 ECHO_PLAIN, ECHO_AUTH, CRYPT_BOTH, TWO_RESETS, LONE_CRYPT, LONE_AUTH, LONE_V3 = 1, 2, 3, 4, 5, 6, 7
-LONE_PLAIN_TCP, LONE_PLAIN_UDP, DATA_RUN, ONE_SIDE, CBC_BOTH = 8, 9, 10, 11, 12
+LONE_PLAIN_TCP, LONE_PLAIN_UDP, DATA_RUN, ONE_SIDE, CBC_BOTH, DATA_AMONG = 8, 9, 10, 11, 12, 13
 
 _NAME = "openvpn"
 _MEANINGS = {
@@ -159,6 +161,11 @@ _MEANINGS = {
     LONE_PLAIN_UDP: Meaning(Strength.WEAK, "shaped like a plain client reset", _NAME),
     DATA_RUN: Meaning(
         Strength.STRONG, "{value} data messages with rising packet ids, and nothing else", _NAME
+    ),
+    DATA_AMONG: Meaning(
+        Strength.STRONG,
+        "{value} data messages with the same peer id and rising packet ids, among others",
+        _NAME,
     ),
     CBC_BOTH: Meaning(
         Strength.STRONG,
@@ -357,12 +364,13 @@ def _conclude(state, reset, reset_bytes, reset_row, hit):
         return True
     if reset != 0:
         return True
-    if orig[N_CONTROL] + resp[N_CONTROL] > 0:
-        return False
     best, worst = (orig, resp) if orig[BEST_RUN] >= resp[BEST_RUN] else (resp, orig)
     hit[MEANING], hit[VALUE] = DATA_RUN, best[BEST_RUN] + worst[BEST_RUN]
     hit[FIRST] = hit[LAST] = best[RUN_ROW]
     v1 = best[HEADER] <= 0xFF
+    if orig[N_CONTROL] + resp[N_CONTROL] > 0:
+        hit[MEANING] = DATA_AMONG
+        return not v1 and best[BEST_RUN] >= RUN_LEAST
     if min(best[BEST_RUN], worst[BEST_RUN] if v1 else best[BEST_RUN]) >= RUN_LEAST:
         return True
     hit[MEANING], hit[VALUE] = CBC_BOTH, orig[N_BLOCKS] + resp[N_BLOCKS]
@@ -456,6 +464,14 @@ def _judge(packets, payload, flow, whole, state, hit):
         if _observe(payload, start, stop, wire_bytes, state, direction, mine, hit):
             return True
     pure = n_foreign == 0 or (whole and n_ours >= MESSAGES_PER_PART * n_foreign)
+    if whole and not pure and state[0, N_CONTROL] + state[1, N_CONTROL] == 0:
+        # Bulk fills segments with parts of messages; those sent alone, as the other side's
+        # acknowledgements are, still tell: length, key, peer id and a rising packet id each
+        side = 0 if state[0, BEST_RUN] >= state[1, BEST_RUN] else 1
+        among = state[side, BEST_RUN] >= RUN_LEAST and state[side, HEADER] > 0xFF
+        hit[MEANING], hit[VALUE] = DATA_AMONG, state[side, BEST_RUN]
+        hit[FIRST] = hit[LAST] = state[side, RUN_ROW]
+        return among and reset == 0
     return pure and _conclude(state, reset, reset_bytes, reset_row, hit)
 
 
@@ -491,7 +507,8 @@ def scan(flows, packets, payload, hits):
 
 def detect(batch: FlowBatch) -> list[Evidence]:
     """Find OpenVPN among the UDP and TCP flows of a batch."""
-    return collect(batch, DETECTOR.name, scan, _MEANINGS)
+    found = collect(batch, DETECTOR.name, scan, _MEANINGS)
+    return [*found, *find_chains(batch, {e.flow for e in found})]
 
 
 DETECTOR = Detector(_NAME, _NAME, (UDP, TCP), 1500, detect)

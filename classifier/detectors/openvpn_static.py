@@ -23,7 +23,7 @@ Strength
 Strong: both sides send four messages and more (of the first 32 packets); every one looks random
 from its first byte, no byte of the first 16 is the same in all messages of a side, and all lengths
 leave one of the rests above, at least four different lengths among them (six with blocks of 8; five
-with a rest of 0): lengths of chance would do so once in 16**3 flows and less. With SHA1 one of them
+with a rest of 0), and not of blocks twice as long: lengths of chance would do so once in 16**3 flows and less. With SHA1 one of them
 must be that of a keepalive or of a bare acknowledgement of TCP. Over TCP each segment
 must hold one message whole, its length before it, and two lengths do.
 
@@ -98,8 +98,8 @@ def _judge_part(batch: FlowBatch, shift: int) -> list[Evidence]:
             continue  # VTun has that length and that rest too
         if layout.usual:
             several &= ~read.none(np.isin(size, layout.usual))
-        if layout.block < LAYOUTS[0].block:  # else they are whole blocks of 16
-            several &= ~read.none(size % LAYOUTS[0].block != layout.rest)
+        # Else they are blocks of twice the size: what is padded to 64 bytes, say
+        several &= ~read.none((size - layout.rest) % (2 * layout.block) != 0)
         fits |= read.none(wrong) & several
     every = m.wire > 0
     case = Case(read.holds & fits, STATIC, m.first(every), m.last(every), read.n)

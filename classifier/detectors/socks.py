@@ -19,6 +19,13 @@ and the server's::
     then, with method 2: 1, status (0 is good); with method 1: 1, 1, length (2), token
     then the reply, as the request, with a code of 0 to 8 in place of the command
 
+and each datagram that the proxy relays for an association, both ways::
+
+    0    2   reserved     0
+    2    1   fragment     0 where datagrams are whole
+    3    1   address      1 IPv4, 3 name, 4 IPv6, as above; of the far end, in both directions
+         2   port         then the far end's datagram
+
 SOCKS 4 and 4a::
 
     0    1   version      4                           0    1   version   0
@@ -36,7 +43,8 @@ Strength
 --------
 Proof: an offered method agreed, and a request with its reply, or GSSAPI tokens both ways; SOCKS 4:
 request and reply. Strong: an offered method agreed, and a request, its reply not seen; or SOCKS 5
-or 4a requests where nothing of the server's direction was captured. Weak: the server refused,
+or 4a requests where nothing of the server's direction was captured; or two relayed datagrams and more
+of each side, all with the same address and port that someone can be asked at. Weak: the server refused,
 or said nothing, or was captured alone.
 
 Mistaken for
@@ -46,8 +54,11 @@ An empty answer is no agreement.
 
 Blind to
 --------
-SOCKS inside TLS; conversations joined after the reply; the UDP relay that an association opens.
+SOCKS inside TLS; conversations joined after the reply; UDP relays to several far ends, or of a name, whose
+answers come from an address.
 """
+
+import ipaddress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +70,7 @@ from classifier.tables import Evidence, FlowBatch, Strength
 
 __all__ = ["DETECTOR"]
 
-TCP = 6
+TCP, UDP = 6, 17
 VERSION_5, VERSION_4, VERSION_4_REPLY = 5, 4, 0
 GSSAPI, PASSWORD, NONE_ACCEPTABLE = 1, 2, 255
 COMMANDS_5, CODES_5 = range(1, 4), range(9)
@@ -67,6 +78,7 @@ COMMANDS_4, CODES_4 = range(1, 3), range(90, 94)
 IPV4, NAME, IPV6 = 1, 3, 4
 ADDRESS_BYTES = {IPV4: 4, IPV6: 16}
 USER_MOST = 256
+RELAY_BYTES, RELAYED_LEAST, RELAY_HEADER = 10, 2, {IPV4: 10, IPV6: 22}
 GREETING_BYTES, REQUEST_4_LEAST, REPLY_4_BYTES = 2, 9, 8
 NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:")
 _NAME = "socks"
@@ -205,6 +217,40 @@ def _server_alone(d: Dialogue) -> Evidence | None:
     return report(d, _NAME, Strength.WEAK, text, said=0, answered=ended)
 
 
+def _relay(batch: FlowBatch, flow: int) -> Evidence | None:
+    """Judge the datagrams of a UDP flow: one header in all of them, of both sides."""
+    start, stop = (int(batch.flows[f"packets_{end}"][flow]) for end in ("start", "stop"))
+    header, counts, frames = b"", [0, 0], []
+    for p in batch.packets[start:stop]:
+        data = batch.payload[p["start"] : p["stop"]].tobytes()
+        if p["payload_bytes"] == 0:
+            continue
+        size = RELAY_HEADER.get(data[3], 0) if len(data) > 3 else 0
+        header = header or data[:size]
+        if size == 0 or len(data) < size or data[:size] != header or header[:3] != bytes(3):
+            return None
+        counts[int(p["direction"])] += 1
+        frames.append(int(p["frame"]))
+    if min(counts) < RELAYED_LEAST:
+        return None
+    address = ipaddress.ip_address(header[4:-2])
+    odd = address.is_unspecified or address.is_multicast or address.is_loopback
+    if odd or (address.version == 4 and (header[4] == 0 or address.is_reserved)):
+        return None
+    if header[-2:] == bytes(2):
+        return None
+    text = f"{sum(counts)} datagrams of a SOCKS 5 relay, both ways for one far end"
+    return Evidence(
+        flow=flow,
+        detector=_NAME,
+        strength=Strength.STRONG,
+        detail=f"{text}, packets {frames[0]} and {frames[-1]}",
+        packet=stop - 1,
+        family=_NAME,
+        starts=False,
+    )
+
+
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows in which one side begins as a client and the other as a server, or not at all."""
     chosen = np.zeros(heads.flows.size, np.bool_)
@@ -218,13 +264,22 @@ def select(heads: Heads) -> NDArray[np.bool_]:
         chosen |= five & (silent | (server[:, 0] == VERSION_5))
         four = (said >= REQUEST_4_LEAST) & (client[:, 0] == VERSION_4) & (client[:, 1] <= 2)
         chosen |= four & (silent | ((server[:, 0] == 0) & (server[:, 1] >= CODES_4[0])))
-    return chosen
+    chosen &= heads.has_proto(TCP)
+    relay = heads.has_proto(UDP)
+    for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
+        relay &= (kept >= RELAY_BYTES) & (head[:, :3] == 0).all(axis=1)
+        relay &= (head[:, 3] == IPV4) | (head[:, 3] == IPV6)
+    return chosen | relay
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:
-    """Find SOCKS handshakes among the TCP flows of a batch."""
+    """Find SOCKS handshakes among the TCP flows of a batch, and its relays among the UDP flows."""
     found = []
     for flow in range(batch.flows.size):
+        if batch.flows["proto"][flow] == UDP:
+            relayed = _relay(batch, flow)
+            found += [relayed] if relayed is not None else []
+            continue
         for side in (0, 1):
             d = Dialogue.of(batch, flow, side)
             evidence = _version_5(d) or _version_4(d) or _server_alone(d)
@@ -234,4 +289,4 @@ def detect(batch: FlowBatch) -> list[Evidence]:
     return found
 
 
-DETECTOR = Detector(_NAME, _NAME, (TCP,), 2048, detect, select)
+DETECTOR = Detector(_NAME, _NAME, (TCP, UDP), 2048, detect, select)

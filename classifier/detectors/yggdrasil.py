@@ -1,6 +1,6 @@
 """Yggdrasil: both peers begin a connection with the word ``meta``, their version and public key.
 
-TCP. Numbers are big-endian::
+TCP. Numbers are big-endian. Since release 0.5::
 
     0    4   "meta"
     4    2   length      of the records that follow
@@ -10,9 +10,15 @@ TCP. Numbers are big-endian::
     22  32   public key
     54       more records, and a signature of 64 bytes after the length
 
+In release 0.4 (Debian 12)::
+
+    0    4   "meta"
+    4    2   0004        version 0, minor version 4
+    6   32   public key, and nothing more until the peer has answered
+
 Sources
 -------
-Yggdrasil's ``src/core/version.go``, protocol version 0.5
+Yggdrasil's ``src/core/version.go``, protocol versions 0.4 and 0.5
 (https://github.com/yggdrasil-network/yggdrasil-go).
 
 Strength
@@ -21,11 +27,12 @@ Proof: both sides begin with it. Strong: one side.
 
 Mistaken for
 ------------
-Nothing known: 22 bytes are fixed but for length and version.
+Nothing known: 22 bytes are fixed but for length and version; 6 in release 0.4, whose message has a
+length of its own.
 
 Blind to
 --------
-Connections inside TLS, QUIC or WebSocket, as most public peers have them; releases before 0.5;
+Connections inside TLS, QUIC or WebSocket, as most public peers have them; releases before 0.4;
 a connection in the middle.
 """
 
@@ -43,6 +50,7 @@ __all__ = ["DETECTOR"]
 TCP = 6
 WORD, MAJOR, MINOR, MINOR_MOST, KEY = 0x6D657461, 0x000000020000, 0x00010002, 63, 0x00020020
 KEY_BYTE, LENGTH_LEAST, LENGTH_MOST = 22, 48, 1024
+OLD_VERSION, OLD_KEY_BYTE, OLD_BYTES = 0x0004, 6, 38
 
 _FAMILY = "yggdrasil"
 BOTH = Meaning(Strength.PROOF, "Yggdrasil peers exchange versions and keys", _FAMILY)
@@ -54,7 +62,10 @@ def _is_meta(head: NDArray[np.uint8], kept: NDArray[np.int64]) -> Mask:
     sound: Mask = (number(head, 0, 4) == WORD) & (size >= LENGTH_LEAST) & (size <= LENGTH_MOST)
     sound &= (number(head, 6, 6) == MAJOR) & (number(head, 12, 4) == MINOR)
     sound &= (number(head, 16, 2) <= MINOR_MOST) & (number(head, 18, 4) == KEY)
-    return sound & (kept >= KEY_BYTE) & look_random(head, kept, KEY_BYTE, 32)
+    sound &= (kept >= KEY_BYTE) & look_random(head, kept, KEY_BYTE, 32)
+    old: Mask = (number(head, 0, 4) == WORD) & (size == OLD_VERSION)
+    old &= (kept >= KEY_BYTE) & look_random(head, kept, OLD_KEY_BYTE, 32)
+    return sound | old
 
 
 def _judge(batch: FlowBatch) -> list[Evidence]:

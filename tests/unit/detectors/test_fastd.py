@@ -68,3 +68,26 @@ def test_every_truncation_of_a_handshake_is_nothing_before_the_name():
 
 def test_other_protocols_that_begin_with_one_and_zero_are_nothing():
     assert found(P(0, b"\x01\x00\x00\x10" + secret(16)), P(1, b"\x01\x01" + secret(18))) == []
+
+
+def plain(size: int, ahead: bytes = b"") -> bytes:
+    """IPv4 as fastd's method null sends it, ``ahead`` an Ethernet header."""
+    return b"\0" + ahead + b"\x45\0" + size.to_bytes(2) + secret(size - 4)
+
+
+ETHERNET = bytes.fromhex("020000000001020000000002") + b"\x08\0"
+
+
+@pytest.mark.parametrize("ahead", [b"", ETHERNET])
+def test_packets_in_clear_both_ways_are_strong(ahead):
+    talk = [P(n % 2, plain(60 + 40 * n, ahead)) for n in range(4)]
+    (e,) = found(*talk)
+    assert (e.strength, e.packet, e.starts) == (Strength.STRONG, 3, False)
+    assert found(*talk[:3]) == []
+
+
+def test_packets_in_clear_of_another_length_are_nothing():
+    assert found(*[P(n % 2, plain(60) + b"x") for n in range(6)]) == []
+    assert found(*[P(n % 2, b"\1" + plain(60)[1:]) for n in range(6)]) == []
+    for n in range(1, 61):
+        assert found(*[P(d, plain(60)[:n]) for d in (0, 1, 0, 1)]) == []

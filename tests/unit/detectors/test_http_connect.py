@@ -85,3 +85,16 @@ def test_every_truncation_is_less_but_never_an_error():
     for n in range(1, len(AGREED)):
         for e in found(P(0, REQUEST), P(1, AGREED[:n], wire=len(AGREED))):
             assert e.strength is Strength.STRONG
+
+
+def test_an_agreement_behind_a_refusal_too_long_to_be_kept_counts():
+    again = REQUEST.replace(b"\r\n\r\n", b"\r\nProxy-Authorization: Basic eA==\r\n\r\n")
+    page = (
+        b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 3000\r\n\r\n" + b"x" * 3000
+    )
+    parts = [P(1, page[i : i + 1400]) for i in range(0, len(page), 1400)]
+    talk = [P(0, REQUEST), *parts, P(0, again), P(1, AGREED), P(0, HELLO)]
+    (e,) = found(*talk)
+    assert e.strength > Strength.WEAK
+    assert "answer 200" in e.detail
+    assert found(*talk[:-3])[0].strength is Strength.WEAK

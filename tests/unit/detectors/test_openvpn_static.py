@@ -91,3 +91,9 @@ def test_every_truncation_of_a_message_is_nothing_but_by_a_snaplen():
         assert (found(packets[0], P(1, cut), *packets[2:]) == []) == short
         kept = found(packets[0], P(1, cut, wire=len(packets[1].payload)), *packets[2:])
         assert bool(kept) == (size >= 18)
+
+
+@pytest.mark.parametrize("overhead", [36, 44, 64])
+def test_blocks_twice_as_long_are_another_protocol(overhead):
+    blocks = tuple(2 * size for size in BLOCKS)
+    assert found(*talk(overhead - overhead % 16 + overhead % 16, sizes=blocks)) == []

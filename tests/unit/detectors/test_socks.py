@@ -1,7 +1,7 @@
 """SOCKS 4, 4a and 5: agreement, refusal, silence, and what only begins like it."""
 
 import pytest
-from build import TCP, F, P, batch
+from build import TCP, UDP, F, P, batch
 
 from classifier.detectors import run_detectors
 from classifier.detectors.socks import DETECTOR
@@ -131,3 +131,48 @@ def test_every_truncation_is_less_but_never_an_error():
             assert e.strength <= Strength.STRONG
     for n in range(len(FOUR_A)):
         assert found(P(0, FOUR_A[:n]), P(1, GRANTED)) == []
+
+
+# RFC 1928 section 7: relayed for 172.16.9.1, port 5004, as dante 1.4 sent it in the laboratory
+RELAYED = bytes.fromhex("00000001ac100901138c8f3a11c07e")
+
+
+def relayed(*packets: P) -> list[Evidence]:
+    return run_detectors(batch(F(UDP, list(packets))), [DETECTOR])
+
+
+def test_relayed_datagrams_both_ways_for_one_far_end_are_strong():
+    (e,) = relayed(*[P(n % 2, RELAYED + bytes([n])) for n in range(4)])
+    assert (e.strength, e.family, e.packet) == (Strength.STRONG, "socks", 3)
+    assert e.detail == "4 datagrams of a SOCKS 5 relay, both ways for one far end, packets 1 and 4"
+
+
+def test_relayed_datagrams_over_ipv6_are_read():
+    header = b"\0\0\0\4" + bytes.fromhex("20010db8") + bytes(11) + b"\1\x13\x8c"
+    assert relayed(*[P(n % 2, header + b"data") for n in range(4)])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_fewer_than_two_relayed_datagrams_of_a_side_are_nothing(n):
+    assert relayed(*[P(k % 2, RELAYED) for k in range(n)]) == []
+
+
+@pytest.mark.parametrize("at", range(10))
+def test_a_relay_header_that_changes_is_nothing(at):
+    other = RELAYED[:at] + bytes([RELAYED[at] ^ 0x10]) + RELAYED[at + 1 :]
+    assert relayed(*[P(n % 2, RELAYED) for n in range(4)], P(0, other)) == []
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["0000000100", "7f000001138c", "e0000001138c", "f8000001138c", "00100901138c", "ac1009010000"],
+)
+def test_a_far_end_that_nobody_can_ask_is_nothing(place):
+    datagram = b"\0\0\0\1" + bytes.fromhex(place).ljust(6, b"\0") + b"data"
+    assert relayed(*[P(n % 2, datagram) for n in range(4)]) == []
+
+
+def test_every_truncation_of_a_relay_header_is_nothing():
+    for n in range(10):
+        assert relayed(*[P(k % 2, RELAYED[:n]) for k in range(4)]) == []
+    assert relayed(*[P(k % 2, RELAYED[:10]) for k in range(4)])

@@ -69,13 +69,13 @@ def test_frames_of_ip_packets_both_ways_are_proof(proto):
 
 
 @pytest.mark.parametrize("proto", [TCP, UDP])
-def test_encrypted_frames_both_ways_are_strong(proto):
-    assert found(*encrypted(), proto=proto)[0].strength is Strength.STRONG
+def test_encrypted_frames_both_ways_are_weak(proto):
+    assert found(*encrypted(), proto=proto)[0].strength is Strength.WEAK
     assert found(*encrypted(SIZES[:6]), proto=proto) == []
     assert found(*encrypted((80, 144) * 8), proto=proto) == []
 
 
-def test_an_echo_and_its_reply_need_fewer_frames():
+def test_an_echo_and_its_reply_make_them_strong():
     echo = [P(0, ECHO_REQUEST), P(1, ECHO_REPLY)]
     assert found(*echo, *encrypted(SIZES[:4]), proto=UDP)[0].strength is Strength.STRONG
     assert found(*echo, *encrypted(SIZES[:2]), proto=UDP) == []
@@ -103,3 +103,8 @@ def test_every_truncation_of_a_frame_is_nothing_but_by_a_snaplen():
         assert found(*packets[:3], P(1, message[:size]), *packets[4:], proto=UDP) == []
         kept = found(*packets[:3], P(1, message[:size], wire=len(message)), *packets[4:], proto=UDP)
         assert bool(kept) == (size >= 18)
+
+
+def test_over_tcp_an_echo_and_its_reply_make_encrypted_frames_strong():
+    echo = [P(0, ECHO_REQUEST), P(1, ECHO_REPLY)]
+    assert found(*echo, *encrypted(), proto=TCP)[0].strength is Strength.STRONG

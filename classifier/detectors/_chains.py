@@ -1,0 +1,92 @@
+"""OpenVPN's data where a TCP capture begins inside a message: two messages, one behind the other.
+
+The length of one message leads to the next, which has the same opcode, key and peer id, and a packet
+id a little higher. Chance would bring that once in 2**58 places; a head has some two thousand.
+Offsets are of the first message found, whose length (2 bytes, big-endian) stands before it::
+
+    0    1   opcode 9, key id
+    1    3   peer id, below 65536
+    4    4   packet id
+    8   16   tag, ciphertext
+    n    2   length of the next message, with the same first four bytes
+"""
+
+import re
+
+import numpy as np
+
+from classifier.detectors._columns import head
+from classifier.detectors._dialogue import SIDES, row_of_byte
+from classifier.tables import Evidence, FlowBatch, Strength
+
+__all__ = ["find_chains"]
+
+TCP, SYN = 6, 0x02
+# A length below 2048, data v2 of any key, a peer id below 65536
+MESSAGE = re.compile(rb"(?s)(?=[\x00-\x07].[\x48-\x4f]\x00)")
+LENGTH_BYTES, HEADER_BYTES, PACKET_ID, SECRET, SECRET_BYTES = 2, 4, 4, 8, 16
+LEAST_BYTES, STEP_MOST, DIFFERENT_LEAST = 25, 64, 10
+
+
+def _is_secret(data: bytes, at: int) -> bool:
+    """Tell whether the bytes behind a packet id may be a tag or ciphertext."""
+    return len(set(data[at + SECRET : at + SECRET + SECRET_BYTES])) >= DIFFERENT_LEAST
+
+
+def _chain(data: bytes) -> int:
+    """Return where two data messages that follow each other end; 0 where there are none."""
+    for found in MESSAGE.finditer(data):
+        at = found.start() + LENGTH_BYTES
+        size = int.from_bytes(data[found.start() : at], "big")
+        after = at + size + LENGTH_BYTES
+        end = after + SECRET + SECRET_BYTES
+        if size < LEAST_BYTES or end > len(data):
+            continue
+        one, other = (int.from_bytes(data[i + PACKET_ID : i + SECRET], "big") for i in (at, after))
+        alike = data[at : at + HEADER_BYTES] == data[after : after + HEADER_BYTES]
+        rises = 0 < other - one <= STEP_MOST
+        if alike and rises and _is_secret(data, at) and _is_secret(data, after):
+            return end
+    return 0
+
+
+def find_chains(batch: FlowBatch, known: set[int]) -> list[Evidence]:
+    """Find pairs of data messages in TCP flows whose beginning was not captured.
+
+    Parameters
+    ----------
+    batch : FlowBatch
+    known : set of int
+        Rows of flows that need no look.
+
+    Returns
+    -------
+    list of Evidence
+        Strong, one for each flow.
+    """
+    flows, evidence = batch.flows, []
+    some = flows["packets_stop"] > flows["packets_start"]
+    for flow in np.flatnonzero((flows["proto"] == TCP) & some).tolist():
+        begins = batch.packets["tcp_flags"][flows["packets_start"][flow]] & SYN
+        if begins or flow in known:
+            continue
+        for direction, side in enumerate(SIDES):
+            end = _chain(head(batch, flow, side))
+            if end == 0:
+                continue
+            row = row_of_byte(batch, flow, direction, end - 1)
+            text = "data messages one behind the other, same peer id, packet ids rising"
+            frame = int(batch.packets["frame"][row])
+            evidence.append(
+                Evidence(
+                    flow=flow,
+                    detector="openvpn",
+                    strength=Strength.STRONG,
+                    detail=f"{text}, packet {frame}",
+                    packet=row,
+                    family="openvpn",
+                    starts=False,
+                )
+            )
+            break
+    return evidence
