@@ -77,7 +77,7 @@ def test_encrypted_frames_both_ways_are_weak(proto):
 
 def test_an_echo_and_its_reply_make_them_strong():
     echo = [P(0, ECHO_REQUEST), P(1, ECHO_REPLY)]
-    assert found(*echo, *encrypted(SIZES[:4]), proto=UDP)[0].strength is Strength.STRONG
+    assert found(*echo, *encrypted(SIZES[:6]), proto=UDP)[0].strength is Strength.STRONG
     assert found(*echo, *encrypted(SIZES[:2]), proto=UDP) == []
 
 
