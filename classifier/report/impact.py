@@ -18,7 +18,23 @@ _CAUSE_WORDS = {
     "legitimate": "legitimate, but unregistered",
     "holder": "registered holder, changed or expired address",
     "intended": "what the policy means to hit",
-    "unknown": "VPN, whether a mistake is not known (needs labels)",
+    "unknown": "VPN; a mistake or not, labels would tell",
+}
+
+_VERBS = {
+    "would_block": "would block",
+    "would_throttle": "would slow down",
+    "flag": "would flag, and let pass,",
+}
+
+_REASON_WORDS = {
+    "expired": "the registration had expired",
+    "not_yet": "the registration was not valid yet",
+    "wrong_side": "the registration is for the other end",
+    "wrong_scope": "the registration is for another port or protocol",
+    "not_active": "the registration was not active",
+    "changed_address": "the holder's address had changed",
+    "registered": "the policy hits registered VPNs too",
 }
 
 
@@ -90,33 +106,42 @@ class Impact:
         if not self.flows:
             return ["There are no flows."]
         lines = []
-        mistakes = {row["verdict"]: row for row in plain_rows(self.expected)}
+        total = int(self.verdicts["bytes"].sum())
         for row in reversed(plain_rows(self.verdicts)[1:]):
             if not row["flows"]:
                 continue
-            share = row["addresses"] / self.addresses if self.addresses else 0
-            sentence = (
-                f"{row['verdict']}: {row['flows']:,} of {self.flows:,} flows ({_bytes(row['bytes'])}) "
-                f"of {row['addresses']:,} of {self.addresses:,} inside addresses ({share:.0%})"
+            volume = (
+                f"{_bytes(row['bytes'])}, {row['bytes'] / total:.0%} of all" if total else "0 B"
             )
-            told = self.mistakes[
-                (self.mistakes["verdict"] == row["verdict"]) & (self.mistakes["source"] == "labels")
-            ]
-            found = mistakes[row["verdict"]]
-            if len(told):
-                sentence += "; by labels " + _causes(told)
-            else:
-                sentence += (
-                    f"; {found['not_vpn']:.1f} of them expected to be no VPN "
-                    f"({found['low']:.0f} to {found['high']:.0f})"
-                )
-            lines.append(sentence + ".")
+            share = f" ({row['addresses'] / self.addresses:.0%})" if self.addresses else ""
+            lines.append(
+                f"{self.policy or 'The policy'} {_VERBS[row['verdict']]} {row['flows']:,} of "
+                f"{_flows(self.flows)} ({volume}) of {row['addresses']:,} of {self.addresses:,} inside "
+                f"addresses{share}; {self._mistaken(row['verdict'])}."
+            )
         if len(self.reasons):
-            why = self.reasons.groupby("reason", sort=False)["flows"].sum()
-            total = int(why.sum())
-            known = ", ".join(f"{str(reason).replace('_', ' ')} {n}" for reason, n in why.items())
-            lines.append(f"{total:,} of the flows hit are of registered users: {known}.")
+            counts = self.reasons.groupby("reason", sort=False)["flows"].sum()
+            why = "; ".join(
+                f"{n:,} because {_REASON_WORDS[str(reason)]}" for reason, n in counts.items()
+            )
+            hit = int(self.verdicts["flows"].iloc[1:].sum())
+            lines.append(
+                f"{int(counts.sum()):,} of the {_flows(hit)} hit are of registered users, {why}."
+            )
         return lines or ["All flows are allowed; nobody is hit."]
+
+    def _mistaken(self, verdict: str) -> str:
+        """Return how many of a verdict's flows are hit by mistake: by labels, or as expected."""
+        told = self.mistakes[
+            (self.mistakes["verdict"] == verdict) & (self.mistakes["source"] == "labels")
+        ]
+        if len(told):
+            return "by labels " + _causes(told)
+        (found,) = (row for row in plain_rows(self.expected) if row["verdict"] == verdict)
+        return (
+            f"expected to be no VPN: {found['not_vpn']:.1f} of them "
+            f"(95 % interval {found['low']:.0f} to {found['high']:.0f})"
+        )
 
     def notes(self) -> list[str]:
         """Return what a reader must know to read the figures right."""
@@ -130,8 +155,8 @@ class Impact:
         late = int(self.verdicts["start_not_seen"].sum())
         if late:
             notes.append(
-                f"{late:,} flows were under way when the capture began; a box would have judged "
-                "them earlier, or on more."
+                f"{_flows(late)} {'was' if late == 1 else 'were'} under way when the capture began; a box would have judged "
+                "earlier, or on more."
             )
         return notes
 
@@ -147,20 +172,20 @@ class Impact:
         """Return titles, tables and the columns that are shown."""
         counted = ("flows", "bytes", "addresses")
         mistakes = self.mistakes.assign(cause=self.mistakes["cause"].map(_CAUSE_WORDS))
-        shown = [
-            name for name in self.daily.columns if name != "day" and not name.endswith("_share")
-        ]
-        shares = [f"{name}_share" for name in shown if name != "addresses"]
+        reasons = self.reasons.assign(reason=self.reasons["reason"].map(_REASON_WORDS))
+        given = self.verdicts[self.verdicts["flows"] > 0]
+        shown = [name for name in self.daily.columns if name in set(given["verdict"])]
+        shares = [f"{name}_share" for name in shown]
         return [
+            ("registered users hit, and why", reasons, ("verdict", "reason", *counted)),
             (
                 "by verdict; bytes that passed before it was known",
-                self.verdicts,
+                given,
                 ("verdict", *counted, "start_not_seen", "bytes_before", "share_before",
                  "median_packet", "median_seconds"),
             ),
             ("by class of use", self.services, ("verdict", "service", *counted)),
             ("by category of holder", self.categories, ("verdict", "category", *counted)),
-            ("registered users hit, and why", self.reasons, ("verdict", "reason", *counted)),
             (
                 "what the hit flows are",
                 mistakes,
@@ -180,7 +205,7 @@ class Impact:
             (
                 "inside addresses hit at least once a day, by that verdict or a harsher one",
                 self.daily,
-                ("day", *shown, *shares),
+                ("day", "addresses", *shown, *shares),
             ),
             ("what if", self.scenarios, tuple(self.scenarios.columns)),
         ]  # fmt: skip
@@ -211,7 +236,9 @@ class Impact:
 
         tables = [
             table_html(
-                list(names), title, rows=[_cells(row) for row in plain_rows(frame[list(names)])]
+                [_head(name) for name in names],
+                title,
+                rows=[_cells(row) for row in plain_rows(frame[list(names)])],
             )
             for title, frame, names in self._sections()
             if len(frame)
@@ -272,7 +299,19 @@ def _text_of(frame: "pd.DataFrame", width: int) -> str:
     words = {"verdict", "service", "category", "reason", "cause", "source", "day", "scenario"}
     rows = [_cells(row) for row in plain_rows(frame)]
     right = [name for name in names if name not in words]
-    return columns_text(names, rows, width=width, right=right, least={"cause": 20})
+    heads = [_head(name) for name in names]
+    return columns_text(
+        heads, rows, width=width, right=[_head(name) for name in right], least={"cause": 20}
+    )
+
+
+def _head(name: str) -> str:
+    """Return a column's name as the head of a column that people read."""
+    return {"addresses": "inside addresses"}.get(name, name).replace("_", " ")
+
+
+def _flows(number: int) -> str:
+    return f"{number:,} flow{'' if number == 1 else 's'}"
 
 
 def arithmetic_text(found: dict[str, float]) -> str:

@@ -156,6 +156,8 @@ def _told(meta: Mapping[str, Any]) -> dict[str, Any]:
 def _tiles(impact: "Impact") -> str:
     tiles = []
     for row in impact.verdicts.to_dict("records")[::-1]:
+        if not row["flows"]:
+            continue
         colour = COLOURS[str(row["verdict"])]
         share = row["addresses"] / impact.addresses if impact.addresses else 0
         tiles.append(

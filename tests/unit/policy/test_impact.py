@@ -236,9 +236,12 @@ def test_a_stale_register_hits_who_registered_since(tmp_path: Any) -> None:
 def test_impact_reads_as_text_json_and_html() -> None:
     found = run_of(MIXED).impact()
     text = found.text()
-    assert "would_block: 4 of 9 flows (2.0 kB) of 2 of 4 inside addresses (50%)" in text
-    assert "1 of the flows hit are of registered users: expired 1." in text
-    assert "1 flows were under way when the capture began" in text
+    assert " would block 4 of 9 flows (2.0 kB, " in text
+    assert ") of 2 of 4 inside addresses (50%); expected to be no VPN: " in text
+    assert "flows hit are of registered users, 1 because the registration had expired." in text
+    assert "would slow down" not in text, "verdicts without flows are left out"
+    assert text.index("and why") < text.index("by verdict")
+    assert "1 flow was under way when the capture began" in text
     plain = json.loads(found.json())
     assert plain["verdicts"][3]["flows"] == 4
     assert "NaN" not in found.json()

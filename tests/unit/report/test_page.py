@@ -93,7 +93,7 @@ def test_the_page_asks_for_nothing_from_outside(run: classifier.Run, tmp_path: P
 def test_the_outcome_stands_first(run: classifier.Run, tmp_path: Path) -> None:
     text = written(run, tmp_path)
     body = text[text.index("<body>") :]
-    assert body.index("would_block: 10 of 66 flows") < body.index("<svg")
+    assert body.index("registered-only would block 10 of 66 flows") < body.index("<svg")
     assert "9 of 10 are mistakes" in body
 
 
