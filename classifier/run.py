@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from classifier.detectors import Detector
+    from classifier.model.learned import Scorer
     from classifier.policy import Policy
     from classifier.registry import Registry, Table
     from classifier.report.anonymize import Anonymizer
@@ -1066,13 +1067,21 @@ def _meta_of(
         "captures": captures if captures is not None else _descriptions(sources),
         "register": options.registry.hash if options.registry is not None else None,
         "policy": _policy_meta(options.policy),
-        "model": None,
+        "model": _model_meta(options.model),
         "probabilities": "provisional",
     }
 
 
 def _policy_meta(policy: "Policy | None") -> dict[str, str] | None:
     return None if policy is None else {"name": policy.name, "sha256": policy.hash}
+
+
+def _model_meta(model: "Scorer | None") -> dict[str, Any] | None:
+    """Return what scored the flows: a stored model's name and digest, or an estimator's type."""
+    if model is None:
+        return None
+    name = getattr(model, "name", type(model).__name__)
+    return {"name": name, "sha256": getattr(model, "card", {}).get("sha256")}
 
 
 def _described(source: Source) -> dict[str, str]:

@@ -6,6 +6,7 @@ import pytest
 
 import classifier
 from classifier.errors import CaptureError, ClassifierError, ModelError
+from classifier.model import load_model
 
 DEMO = classifier.datasets.demo()
 
@@ -35,6 +36,14 @@ def test_judging_again_gives_what_classifying_with_it_gives(run: classifier.Run)
     columns = run.table.schema.names[:40]
     assert again.table.select(columns).equals(run.table.select(columns))
     assert again.meta["policy"] == run.meta["policy"]
+
+
+def test_meta_names_the_model_that_scored_the_flows(run: classifier.Run) -> None:
+    shipped = load_model("lab")
+    assert run.meta["model"] == {"name": "lab", "sha256": shipped.card["sha256"]}
+    assert len(shipped.card["sha256"]) == 64
+    alone = classifier.classify(DEMO.capture, model=None, progress=False)
+    assert alone.meta["model"] is None
 
 
 def test_judging_keeps_label_columns(run: classifier.Run) -> None:
