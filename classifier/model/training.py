@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.errors import ModelError
+from classifier.errors import ModelError, must_be
 from classifier.model.learned import Model, log_odds, shrunk, unasked
 from classifier.model.measures import Measures, measure
 from classifier.model.novelty import learn_novelty
@@ -48,6 +48,8 @@ N_FEATURES = 64
 FOLDS = 5
 
 Progress = Callable[[str], None]
+
+_WANTED = "Examples: features, labels, families, applications, groups, packets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,8 @@ def train(
 
     Raises
     ------
+    ClassifierError
+        If an argument is of another type.
     ModelError
         If there are too few captures, or one class alone.
 
@@ -151,6 +155,14 @@ def train(
     apart. Tunnels whose protocol is visible are examples too: what is inside them shows in sizes
     and bursts whatever they are called.
     """
+    must_be("examples", examples, Examples, _WANTED, none=False)
+    must_be("seed", seed, int, "a whole number", none=False)
+    must_be("name", name, str, "the model's name", none=False)
+    if estimator is not None and not hasattr(estimator, "fit"):
+        problem = f"the estimator is of type {type(estimator).__name__}"
+        raise ModelError(
+            problem, remedy="give an estimator of scikit-learn, not yet fitted, or None"
+        )
     tell = progress or (lambda text: None)
     circumvention = np.isin(examples.families.astype(str), sorted(CIRCUMVENTION))
     usable = examples.in_scope | ((examples.labels == 1) & (examples.packets >= LEAST_PACKETS))
@@ -220,7 +232,14 @@ def evaluate(model: Model, examples: Examples, *, threshold: float = 0.5) -> dic
     dict of str to Measures
         ``in_scope``: flows that it speaks of; ``all``: every flow, those out of scope with the
         probability of their kind; without families of circumvention tools, which are ``circumvention``.
+
+    Raises
+    ------
+    ClassifierError
+        If an argument is of another type.
     """
+    must_be("the model", model, Model, "what load_model or train returned", none=False)
+    must_be("examples", examples, Examples, _WANTED, none=False)
     columns = [FEATURE_NAMES.index(name) for name in model.features]
     probability = unasked(examples.applications, model.applications)
     scope = examples.in_scope

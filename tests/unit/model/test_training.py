@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 
 import classifier
-from classifier.errors import ModelError, ModelMismatchError
+from classifier.errors import ClassifierError, ModelError, ModelMismatchError
 from classifier.model import FEATURE_NAMES
 from classifier.model.files import load_model, save_model
 from classifier.model.learned import BASE_PROBABILITY, NAMED_PROBABILITY, shrunk, unasked
@@ -220,3 +220,20 @@ def test_an_estimator_for_other_features_is_refused() -> None:
 def test_a_model_that_is_not_there_is_refused_by_name() -> None:
     with pytest.raises(ModelError, match="is no model"):
         classifier.classify(classifier.datasets.demo().capture, model="no-such-model")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda model, some: train(3), "examples is of type int"),
+        (lambda model, some: train(some, seed="1"), "seed is of type str"),
+        (lambda model, some: train(some, estimator=3), "the estimator is of type int"),
+        (lambda model, some: train(some, name=None), "name is of type NoneType"),
+        (lambda model, some: evaluate(3, some), "the model is of type int"),
+        (lambda model, some: evaluate(model, None), "examples is of type NoneType"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(call: Any, said: str) -> None:
+    with pytest.raises(ClassifierError) as error:
+        call(load_model("lab"), examples())
+    assert said in str(error.value)
