@@ -13,7 +13,7 @@ from collections.abc import Callable
 import classifier
 from classifier.policy import Policy, builtin_policies, inside_column
 from classifier.registry import inside
-from classifier.run import _endpoints
+from classifier.report.endpoints import endpoints
 
 DERIVED = """
 name = "everything derived"
@@ -58,7 +58,7 @@ def main() -> None:
     print("| policy | rules | ms | us per flow | share of the run |")
     print("|---|---:|---:|---:|---:|")
     batches = run.table.to_batches(max_chunksize=4096)
-    addresses = [_endpoints(batch) for batch in batches]  # what a run has without reading text
+    addresses = [endpoints(batch) for batch in batches]  # what a run has without reading text
 
     def judge(policy: Policy) -> None:
         for batch, flows in zip(batches, addresses, strict=True):
