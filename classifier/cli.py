@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from classifier import __version__
 from classifier.commands import COMMANDS
@@ -21,7 +21,19 @@ __all__ = ["main"]
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line; of a verb, options may stand between captures."""
+
+    _inner = False  # argparse parses options and positionals in two calls of its own
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse positionals wherever they stand; argparse cannot so with verbs or behind ``--``."""
+        if self._inner or self._subparsers is not None or "--" in (args or ()):
+            return super().parse_known_args(args, namespace)
+        self._inner = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._inner = False
 
     def error(self, message: str) -> NoReturn:
         sys.stderr.write(f"{self.prog}: {message}; see {self.prog} --help\n")

@@ -7,6 +7,7 @@ the live flows outlives a batch.
 """
 
 import glob
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,7 +122,8 @@ def make_options(
     for name in ("threshold", "idle_timeout_s", "active_timeout_s"):
         must_be(name, settings.get(name), (int, float, np.number), "a number", "classify")
     for name in ("decapsulate", "separate"):
-        must_be(name, settings.get(name), (bool, np.bool_), "True or False", "classify")
+        value = settings.get(name, False)
+        must_be(name, value, (bool, np.bool_), "True or False", "classify", none=False)
     must_be("at", at, (str, int, np.integer, datetime.datetime), "a time", "classify")
     scorer = _scorer(model)
     if isinstance(registry, str | Path):
@@ -198,7 +200,7 @@ def expand_captures(captures: "Source | Sequence[Source]") -> list[Source]:
     Raises
     ------
     CaptureError
-        If a pattern matches nothing, or nothing was given.
+        If nothing was given, a pattern alone that matches nothing, or what is no capture.
     """
     if isinstance(captures, str | Path | bytes | bytearray | memoryview) or hasattr(
         captures, "read"
@@ -211,18 +213,20 @@ def expand_captures(captures: "Source | Sequence[Source]") -> list[Source]:
         )
     found: list[Source] = []
     item: Any
-    for item in captures:
-        if isinstance(item, str) and glob.has_magic(item) and not _is_file(item):
+    given: list[Any] = list(captures)
+    for item in given:
+        pattern = str(item) if isinstance(item, str | Path) else ""
+        if glob.has_magic(pattern) and not _is_file(pattern):
             matches = sorted(  # Path.glob takes no absolute pattern
                 path
-                for path in glob.glob(item, recursive=True)  # noqa: PTH207
+                for path in glob.glob(pattern, recursive=True)  # noqa: PTH207
                 if Path(path).is_file()
             )
-            if not matches:
+            if not matches and len(given) == 1:
                 raise CaptureError(
-                    "no file matches this pattern", path=item, remedy="check the pattern"
+                    "no file matches this pattern", path=pattern, remedy="check the pattern"
                 )
-            found.extend(matches)
+            found.extend(matches or [item])  # among others, refused when it is opened
         else:
             found.append(item)
     if not found:
@@ -510,7 +514,8 @@ def iter_flows(
     Raises
     ------
     ClassifierError
-        If an option, or the only capture, cannot be used.
+        If an option, or the only capture, cannot be used. Of several captures, those that cannot
+        be read are warned about at the end.
     """
     sources = expand_captures(captures)
     options = make_options(
@@ -526,7 +531,14 @@ def iter_flows(
         separate=separate,
         threshold=threshold,
     )
-    return Reading(sources, options, progress).rows()
+    return _warned(Reading(sources, options, progress))
+
+
+def _warned(reading: Reading) -> Iterator["pa.RecordBatch"]:
+    """Yield the rows, and warn of captures that could not be read, or only in part."""
+    yield from reading.rows()
+    for problem in reading.problems:
+        warnings.warn(str(problem), stacklevel=2)
 
 
 def _shifted(batch: "FlowBatch", offset: int) -> "FlowBatch":

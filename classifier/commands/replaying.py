@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from classifier.commands.shared import (
@@ -19,6 +20,7 @@ from classifier.commands.shared import (
 from classifier.errors import ClassifierError
 
 if TYPE_CHECKING:
+    from classifier.report.expectations import CheckResult
     from classifier.run import Run
 
 __all__ = ["add"]
@@ -99,18 +101,18 @@ def _print_report(run: "Run") -> None:
 
 
 def _replay(options: argparse.Namespace) -> int:
+    from classifier.report.expectations import open_expectations
     from classifier.report.text import accounting_text
-    from classifier.report.writers import output_format
     from classifier.run import Run
 
     if "-" in options.out and options.format == "table":
         options.format = "ndjson"  # what ``--out -`` writes; a table beside it would spoil it
     options.out = [path for path in options.out if path != "-"]
-    for path in options.out:
-        if output_format(path) == "pcapng":  # refused before the work, not after
-            _must_be_writable(path, options)
     if options.junit and not options.expect:
         raise ClassifierError("--junit has nothing to write", remedy="give --expect too")
+    expected = open_expectations(options.expect) if options.expect else None
+    for path in [*options.out, *([options.junit] if options.junit else [])]:
+        _must_be_writable(path, options)
     key = None
     if options.anonymize is not None:
         from classifier.report.anonymize import Anonymizer
@@ -138,7 +140,7 @@ def _replay(options: argparse.Namespace) -> int:
             rows.write("-", options.format, anonymize=key)
             complain(accounting_text(rows.reading.accounting).rstrip())
         code = 2 if rows.reading.failed else 0
-        if run and options.expect and not _meets(run, options):
+        if run and expected and not _meets(expected(run.table), options.junit):
             code = max(code, 1)
         if options.fail_on:
             harsh = set(VERDICTS[VERDICTS.index(options.fail_on) :])
@@ -148,29 +150,33 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _must_be_writable(path: str, options: argparse.Namespace) -> None:
-    """Refuse packets that could not be written in the end."""
+    """Refuse, before the work, what could not be written in the end, or is an input."""
+    from classifier.report.writers import output_format
     from classifier.run import same_file
 
-    remedy = ""
-    if "-" in options.captures:
-        problem, remedy = "packets of a stream cannot be read again", "name a file"
-    elif options.anonymize is not None:
-        problem = "packets hold addresses that a key does not reach"
-        remedy = "write flows with the key, or packets without"
-    elif any(same_file(capture, path) for capture in options.captures):
-        problem, remedy = "is one of the captures that are read", "name another file"
-    if remedy:
+    problem = remedy = ""
+    inputs = [*options.captures, options.registry, options.policy, options.expect]
+    if any(same_file(given, path) for given in inputs if given):
+        problem, remedy = "is one of the files that are read", "name another file"
+    elif path != options.junit and output_format(path) == "pcapng":
+        if "-" in options.captures:
+            problem, remedy = "packets of a stream cannot be read again", "name a file"
+        elif options.anonymize is not None:
+            problem = "packets hold addresses that a key does not reach"
+            remedy = "write flows with the key, or packets without"
+    if not problem and path != "-" and not Path(path).parent.is_dir():
+        problem, remedy = "the folder does not exist", "make it first"
+    if problem:
         raise ClassifierError(problem, path=path, remedy=remedy)
 
 
-def _meets(run: "Run", options: argparse.Namespace) -> bool:
-    """Compare with expectations, tell what differs, and write JUnit where asked."""
-    from classifier.report.expectations import check_expectations, junit_xml
+def _meets(results: "list[CheckResult]", junit: str | None) -> bool:
+    """Tell what differs from expectations, and write JUnit where asked."""
+    from classifier.report.expectations import junit_xml
 
-    results = check_expectations(run.table, options.expect)
     complain(*(f"{r.name}: {r.message}" for r in results if not r.passed))
-    if options.junit:
-        junit_xml(results, options.junit)
+    if junit:
+        junit_xml(results, junit)
     return all(r.passed for r in results)
 
 

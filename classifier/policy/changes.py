@@ -54,7 +54,11 @@ def changed_flows(
         other[[*_KEY, "turn", *further]], on=[*_KEY, "turn"], suffixes=("_before", "_after")
     )
     level = {verdict: number for number, verdict in enumerate(VERDICTS)}
-    step = both["verdict_after"].map(level) - both["verdict_before"].map(level)
+    # Without a pair, `map` keeps the type of the text
+    after_level, before_level = (
+        both[f"verdict_{side}"].map(level).astype(np.int64) for side in ("after", "before")
+    )
+    step = after_level - before_level
     found = both[step != 0].copy()
     found["direction"] = np.where(step[step != 0] > 0, "harsher", "milder")
     found = found.rename(columns={"verdict_before": "before", "verdict_after": "after"})

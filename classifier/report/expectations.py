@@ -18,7 +18,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,7 +33,15 @@ from classifier.report._layout import safe_text
 from classifier.report.comparison import CheckResult, compare_rows
 from classifier.tables import COLUMNS, Column, Verdict, canonical_family
 
-__all__ = ["Check", "CheckResult", "check_expectations", "junit_xml", "read_checks"]
+__all__ = [
+    "Check",
+    "CheckResult",
+    "Expectations",
+    "check_expectations",
+    "junit_xml",
+    "open_expectations",
+    "read_checks",
+]
 
 _COUNTS = ("count", "at_least", "at_most")
 _VALUES = ("verdict", "family", "rule")
@@ -47,6 +55,10 @@ _LABELS = (
 _SHOWN = 5
 
 _NDJSON_SUFFIXES = (".ndjson", ".jsonl", ".json")
+
+
+#: Compares flow rows with what was expected.
+Expectations = Callable[[pa.Table], list[CheckResult]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +106,20 @@ def check_expectations(table: pa.Table, path: str | os.PathLike[str]) -> list[Ch
     PolicyError
         If a condition cannot be used.
     """
+    return open_expectations(path)(table)
+
+
+def open_expectations(path: str | os.PathLike[str]) -> Expectations:
+    """Read an expectation file; return what compares flow rows with it.
+
+    Raises as ``check_expectations`` does, before there are rows.
+    """
     text = _text_of(Path(path))
     if Path(path).suffix.lower() in _NDJSON_SUFFIXES:
-        return compare_rows(table, _rows(text, str(path)))
-    return [_result(check, table) for check in read_checks(text, str(path))]
+        rows = _rows(text, str(path))
+        return lambda table: compare_rows(table, rows)
+    checks = read_checks(text, str(path))
+    return lambda table: [_result(check, table) for check in checks]
 
 
 def _text_of(path: Path) -> str:

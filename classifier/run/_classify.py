@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from classifier.errors import must_be
 from classifier.pipeline import (
     Accounting,
     Options,
@@ -109,6 +110,7 @@ def classify(
     >>> sorted(set(run.flows["family"]) - {""})
     ['ipsec', 'openvpn', 'wireguard']
     """
+    must_be("progress", progress, (bool, Callable), "True, False or a function", "classify")  # type: ignore[arg-type]
     sources = expand_captures(captures)
     options = make_options(
         registry=registry,

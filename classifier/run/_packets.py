@@ -98,16 +98,19 @@ class FlowPackets(FlowRows):
         CaptureError
             If the captures cannot be read a second time.
         """
+        import numpy as np
+
         from classifier.featuring import sequence_array
 
-        must_be("n", n, int, "a number of packets from 1 to 30", "sequences")
+        wanted = f"a number of packets from 1 to {PACKETS_OF_SEQUENCES}"
+        must_be("n", n, (int, np.integer), wanted, "sequences", none=False)
         if not 1 <= n <= PACKETS_OF_SEQUENCES:
             raise ClassifierError(
                 f"n={n} is no number of packets",
                 remedy=f"give one from 1 to {PACKETS_OF_SEQUENCES}",
             )
         self._must_have_packets()
-        return sequence_array(self._reading(), self.table.num_rows, n)
+        return sequence_array(self._reading(), self.table.num_rows, int(n))
 
     def explain(self, flow_id: int) -> "Explanation":
         """Return why a flow got its verdict, with the packets behind it.

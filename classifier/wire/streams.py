@@ -215,6 +215,8 @@ def open_stream(source: object) -> Stream:
     if source == "-":
         raw = sys.stdin.buffer
         return Stream(_Counted(raw, False), "<stdin>", is_file=False, size=0)
+    if source == "":
+        raise CaptureError("the name of a capture is empty", remedy="name a file, or - for stdin")
     if isinstance(source, str | Path):
         path = Path(source)
         try:

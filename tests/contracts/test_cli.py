@@ -121,6 +121,52 @@ def test_fail_on_means_that_verdict_or_a_harsher_one(
     assert run("replay", CAPTURE, "--policy", policy, "--fail-on", limit) == code
 
 
+def test_options_may_stand_between_captures(tmp_path: Path, capsys: Capture) -> None:
+    assert run("replay", CAPTURE, "--format", "ndjson", CAPTURE) == 0
+    mixed = capsys.readouterr()
+    assert run("replay", "--format", "ndjson", CAPTURE, CAPTURE) == 0
+    assert capsys.readouterr() == mixed
+    assert "captures read 2" in mixed.err
+    assert run("policy", "diff", "observe-only", "--format", "json", "registered-only", CAPTURE) == 0
+
+
+def test_behind_two_dashes_a_capture_may_begin_with_one(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-x.pcapng").write_bytes(DEMO.capture.read_bytes())
+    assert run("replay", "--format", "ndjson", "--", "-x.pcapng") == 0
+    assert '"capture":"-x.pcapng"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--expect", "missing.toml"], "missing.toml: no such file"),
+        (["--expect", "empty.toml"], "empty.toml: there are no checks"),
+        (["--out", "nowhere/flows.csv"], "nowhere/flows.csv: the folder does not exist"),
+        (["--expect", "good.toml", "--junit", "nowhere/x.xml"], "nowhere/x.xml: the folder"),
+        (["--registry", "register.csv", "--out", "register.csv"], "is one of the files that are"),
+        (["--expect", "good.toml", "--junit", "good.toml"], "is one of the files that are read"),
+    ],
+    ids=str,
+)
+def test_what_would_fail_after_the_work_is_refused_before(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty.toml").write_text("")
+    Path("good.toml").write_text('[[check]]\nwhen = "is_vpn"\n')
+    Path("register.csv").write_bytes(DEMO.register.read_bytes())
+    assert run("replay", CAPTURE, *arguments) == 2
+    assert said in one_line(capsys)
+    assert Path("register.csv").read_bytes() == DEMO.register.read_bytes()
+
+
 def test_ndjson_has_the_columns_in_order_and_rows_by_first_packet(capsys: Capture) -> None:
     assert run(*MANY, "--registry", str(DEMO.register)) == 0
     out, err = capsys.readouterr()

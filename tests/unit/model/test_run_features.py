@@ -43,7 +43,7 @@ def test_sequences_are_the_columns_of_the_matrix(run: Run) -> None:
     assert sequences.dtype == np.float32
     sizes = run.features[[f"ppi_size_{k:02d}" for k in range(1, 31)]].to_numpy()
     np.testing.assert_array_equal(sequences[:, :, 0], sizes)
-    np.testing.assert_array_equal(run.sequences(5), sequences[:, :5])
+    np.testing.assert_array_equal(run.sequences(np.int64(5)), sequences[:, :5])
     some = ~np.isnan(sequences[:, :, 1])
     assert set(np.unique(sequences[:, :, 1][some])) == {-1.0, 1.0}
     assert (sequences[:, 0, 2][some[:, 0]] == 0).all()

@@ -67,6 +67,7 @@ def test_what_is_no_capture_is_refused(capture: Any) -> None:
         lambda run: run.sequences(-1),
         lambda run: run.sequences(31),
         lambda run: run.sequences("x"),
+        lambda run: run.sequences(None),
         lambda run: run.sequences(2.5),
         lambda run: run.compare(None),
         lambda run: run.compare("x"),

@@ -46,6 +46,16 @@ def test_meta_names_the_model_that_scored_the_flows(run: classifier.Run) -> None
     assert alone.meta["model"] is None
 
 
+def test_runs_without_a_flow_in_common_can_be_compared(run: classifier.Run) -> None:
+    empty = bytes.fromhex("d4c3b2a1020004000000000000000000ffff000001000000")
+    none = classifier.classify(empty, progress=False)
+    changes = run.compare(none)
+    assert (changes.paired, changes.only_before) == (0, run.table.num_rows)
+    assert changes.flows.empty
+    assert none.compare(run).only_after == run.table.num_rows
+    assert "0 of 0 flows change verdict" in str(none.compare(none))
+
+
 def test_judging_keeps_label_columns(run: classifier.Run) -> None:
     again = run.judge(policy="observe-only")
     assert "label_is_vpn" in again.table.schema.names
