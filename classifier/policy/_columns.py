@@ -32,6 +32,8 @@ __all__ = [
     "field_of",
     "fields_of",
     "nearest",
+    "shortened",
+    "shown",
 ]
 
 FieldKind = Literal["bool", "int", "float", "text", "list"]
@@ -89,6 +91,10 @@ _CHOICES: dict[str, tuple[str, ...]] = {
         *PROTOCOL_NAMES.values(),
         *(f"ip-{n}" for n in range(256) if n not in PROTOCOL_NAMES),
     ),
+    "service": (
+        *("web", "mail", "voice", "messaging", "game", "remote", "file", "stream"),
+        *("infrastructure", "vpn", "unknown"),
+    ),
     "kind": tuple(k.value for k in Kind),
     "family": ("", *FAMILIES),
     "strength": tuple(s.label for s in Strength),
@@ -138,7 +144,7 @@ class Field:
     def objection(self, text: str) -> tuple[str, str] | None:
         """Return why the column can never hold a text, and a remedy; None where it can."""
         if self.choices and text not in self.choices:
-            return f"{self.name} is never {shown(text)}", self._remedy(text)
+            return f"{self.name} is never {shown(text)}", self.remedy(text)
         if self.name in _ADDRESSES and text:
             try:
                 ipaddress.ip_address(text)
@@ -147,7 +153,12 @@ class Field:
                 return problem, "write one address; a register holds prefixes"
         return None
 
-    def _remedy(self, text: str) -> str:
+    def remedy(self, text: str) -> str:
+        """Return what to write for a word that the column does not hold, or that lacks quotes."""
+        if not self.choices or text in self.choices:
+            return f"write it in quotes: '{text}'"
+        if self.name == "proto" and text.isdecimal() and int(text) in PROTOCOL_NAMES:
+            return f"write '{PROTOCOL_NAMES[int(text)]}'"
         guess = nearest(text, self.choices)
         if guess:
             return f"did you mean '{guess}'?"
@@ -161,11 +172,16 @@ def shown(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:39] + "…")
 
 
+def shortened(text: str) -> str:
+    """Return the beginning of a condition that has been read, fit for a message."""
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
 def nearest(word: str, options: Iterable[str]) -> str:
     """Return the option that is spelled most like a word, or an empty string."""
     lowered = {option.lower(): option for option in options if option}
     # The comparison takes quadratic time, and the word may be hostile.
-    found = difflib.get_close_matches(word[:64].lower(), lowered, n=1)
+    found = difflib.get_close_matches(word[:64].lower(), lowered, n=1, cutoff=0.65)
     return lowered[found[0]] if found else ""
 
 

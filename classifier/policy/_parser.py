@@ -45,6 +45,23 @@ _COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
 _MIRRORED: dict[Op, Op] = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _BOOLEANS = {"true": True, "True": True, "false": False, "False": False}
 _RESERVED = frozenset({"and", "or", "not", "in"})
+_RELATION = "is compared whole, by ==, != or in [...]"
+#: Words of other languages -> what to write. What is known of a column comes first.
+_MEANT = {
+    "and": "write and in small letters",
+    "or": "write or in small letters",
+    "not": "write not in small letters",
+    "in": "write in in small letters",
+    "is": "write == or !=",
+    "eq": "write ==",
+    "xor": "compare two columns that are true or false by !=",
+    "if": "leave it out, and write one rule for each case",
+    "else": "write one rule for each case",
+    "between": "write two comparisons joined by and",
+    **dict.fromkeys(("like", "ilike", "matches", "contains"), f"text {_RELATION}"),
+    **dict.fromkeys(("startswith", "endswith", "glob", "regex"), f"text {_RELATION}"),
+}
+_MISSING = frozenset({"none", "null", "nil", "undefined", "nan", "na"})
 _CALLED = {"bool": "true or false", "int": "a whole number", "float": "a number", "text": "text"}
 
 _Operand: TypeAlias = Field | bool | str | int | float
@@ -128,8 +145,12 @@ class _Parser:
         if not self.took("("):
             return self.comparison()
         self.deeper(start)
+        if self.peek().text == ")" and self.peek().kind == "sign":
+            raise self.fail(start.position, "these parentheses are empty", "write a condition")
         node = self.either()
         if not self.took(")"):
+            if self.peek().kind != "end":
+                self.stray(self.peek())
             raise self.fail(start.position, "this parenthesis is not closed", "add )")
         self.depth -= 1
         if self.peek().text in _COMPARISONS and self.peek().kind == "sign":
@@ -176,15 +197,19 @@ class _Parser:
             self.unknown(token)
         if field.kind == "list":
             problem = f"{field.name} is a list, which conditions cannot test"
-            raise self.fail(token.position, problem, "test strength, kind, family or encapsulation")
+            remedy = "test strength, kind or family" if field.name == "evidence" else "leave it out"
+            raise self.fail(token.position, problem, remedy)
         return field
 
     def bare(self, start: Token, operand: _Operand) -> Node:
         if isinstance(operand, bool):
             return Constant(operand)
         if not isinstance(operand, Field):
-            problem = f"{shown(start.text)} alone is no condition"
-            raise self.fail(start.position, problem, "compare it with a column")
+            problem = f"{start.text[:40]} alone is no condition"
+            remedy = "compare it with a column, or write column in [...] for several"
+            raise self.fail(start.position, problem, remedy)
+        if self.peek().kind == "name" and self.peek().text not in _RESERVED:
+            self.stray(self.peek())
         if operand.kind != "bool":
             empty = "''" if operand.kind == "text" else "0"
             problem = f"{operand.name} is {_CALLED[operand.kind]}, not true or false"
@@ -283,14 +308,26 @@ class _Parser:
             problem = f"{field.name} is a whole number, never {token.text}"
             raise self.fail(token.position, problem, f"write {whole} or {whole + 1}")
         problem = f"{field.name} is {_CALLED[field.kind]} and cannot be compared with {token.text}"
-        raise self.fail(token.position, _short(problem), _quoting(field, token))
+        raise self.fail(token.position, _short(problem), _meant_by(field, token))
 
     def unknown(self, token: Token) -> NoReturn:
-        guess = nearest(token.text, [*self.fields, *_BOOLEANS])
+        after = self.peek().text
+        problem = f"there is no column {shown(token.text)}"
+        guess = nearest(token.text, [*self.fields, "true", "false"])
         remedy = f"did you mean {guess}?" if guess else "see the reference of flow columns"
-        if any(token.text in f.choices for f in self.fields.values()):
+        if token.text in ("verdict", "rule"):
+            problem = f"{token.text} is what the policy decides"
+            remedy = "ask what is known of a flow, and put exceptions before this rule"
+        elif any(token.text in f.choices for f in self.fields.values()):
             remedy = f"text stands in quotes: '{token.text}'"
-        raise self.fail(token.position, f"there is no column {shown(token.text)}", remedy)
+        elif after in ("(", "["):
+            problem = f"{shown(token.text)} is no column, and nothing can be called or indexed"
+            remedy = "write columns by their names alone"
+        elif token.text.lower() in _MISSING:
+            remedy = "what is missing counts as false, '' or 0"
+        elif token.text.lower() in _MEANT:
+            remedy = _MEANT[token.text.lower()]
+        raise self.fail(token.position, problem, remedy)
 
     def stray(self, token: Token) -> NoReturn:
         if token.kind == "end":
@@ -298,6 +335,12 @@ class _Parser:
         if token.text == ")":
             raise self.fail(token.position, "this parenthesis was never opened", "remove it")
         remedy = "join conditions by and, or; compare a column with a literal"
+        if token.kind == "name":
+            remedy = _MEANT.get(token.text.lower() * (token.text not in _RESERVED), remedy)
+        elif token.text == ",":
+            remedy = "join conditions by and, or; write numbers like 1_000 or 0.5"
+        elif token.text == "(":
+            remedy = "write literals without parentheses, lists in square brackets"
         raise self.fail(token.position, f"{shown(token.text)} cannot stand here", remedy)
 
 
@@ -312,9 +355,14 @@ def _short(text: str) -> str:
     return text if len(text) <= 160 else text[:159] + "…"
 
 
-def _quoting(field: Field, token: Token) -> str:
+def _meant_by(field: Field, token: Token) -> str:
+    """Return a remedy for a literal of another type than the column's."""
     if field.kind == "text":
-        return f"write it in quotes: '{token.text[:40]}'"
+        return field.remedy(token.text[:40])
     if field.kind == "bool":
         return f"write {field.name} or not {field.name}"
+    if field.name.endswith("_ns") and isinstance(token.value, str):
+        return "write nanoseconds since 1970, or ask for hour and weekday"
+    if field.name == "hour":
+        return "write a whole number from 0 to 23, without quotes"
     return "write a number without quotes"

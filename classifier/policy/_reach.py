@@ -17,10 +17,11 @@ Answers ``False`` are certain. A test of one column against another is an opaque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
 from classifier.errors import PolicyError
-from classifier.policy._columns import INPUT_COLUMNS, Field, fields_of
+from classifier.policy._columns import INPUT_COLUMNS, Field, fields_of, shortened
 from classifier.policy._parser import parse
 from classifier.policy._tree import (
     All,
@@ -34,10 +35,11 @@ from classifier.policy._tree import (
     Op,
     Pair,
     columns_of,
+    spell,
 )
 from classifier.tables import FAMILIES, Kind
 
-__all__ = ["BRANCH_LIMIT", "CONTRACT", "Budget", "Demand", "possible"]
+__all__ = ["BRANCH_LIMIT", "CONTRACT", "Budget", "Demand", "contradiction", "possible"]
 
 BRANCH_LIMIT = 4096
 
@@ -178,6 +180,28 @@ def possible(
         # Pushed in reverse, so that the first alternative is tried first.
         stack.extend((dict(state), [*rest, d]) for d in reversed(alternatives[narrowest]))
     return False if not stack else None
+
+
+def contradiction(tree: Node, fields: Mapping[str, Field], budget: Budget) -> str:
+    """Return why a condition that is not `possible` is not, by its smallest part that is found."""
+    parts = tree.parts if isinstance(tree, All) else (tree,)
+    for part in parts:
+        if possible([(part, True)], fields, budget) is False:
+            return f"{shortened(spell(part))} holds for no flow{_range(part, fields)}"
+    for one, other in combinations(parts, 2):
+        if possible([(one, True), (other, True)], fields, budget) is False:
+            return f"{shortened(spell(one))} and {shortened(spell(other))} exclude each other"
+    return "its condition contradicts itself"
+
+
+def _range(part: Node, fields: Mapping[str, Field]) -> str:
+    if not isinstance(part, Compare | Member) or fields[part.column].kind not in ("int", "float"):
+        return ""
+    field = fields[part.column]
+    upwards = (
+        f"goes from {field.low:g} to {field.high:g}" if field.high < 2**62 else "is not negative"
+    )
+    return f", as {field.name} {upwards}" if field.low >= 0 else ""
 
 
 class _Search:

@@ -7,7 +7,7 @@ from typing import Any
 from classifier.errors import PolicyError
 from classifier.policy._columns import INPUT_COLUMNS, fields_of, nearest, shown
 from classifier.policy._lines import Lines, dotted_line, find_lines, place_of_error
-from classifier.policy._reach import Budget, Demand, possible
+from classifier.policy._reach import Budget, Demand, contradiction, possible
 from classifier.policy._tokens import Fail
 from classifier.policy.expression import Expression
 from classifier.tables import Verdict
@@ -22,6 +22,24 @@ _NAME_LIMIT = 200
 _TOP_KEYS = ("name", "description", "default", "rule")
 _RULE_KEYS = ("name", "when", "verdict")
 _VERDICTS = {v.label: v for v in Verdict}
+_SYNONYMS = {
+    **dict.fromkeys(("pass", "accept", "permit"), "allow"),
+    **dict.fromkeys(("log", "alert", "warn", "mark"), "flag"),
+    **dict.fromkeys(("throttle", "limit", "slow", "shape"), "would_throttle"),
+    **dict.fromkeys(("block", "deny", "drop", "reject"), "would_block"),
+}
+
+#: What ``tomllib`` says -> what to do.
+_TOML_REMEDIES = {
+    "Cannot overwrite a value": "give each key once; keys of the policy stand above all [[rule]]",
+    "Illegal character '\\n'": 'close the quotes on the line, or put """ around several lines',
+    "Unescaped '\\' in a string": "write two backslashes, or put the text in single quotes",
+    "Invalid value": "put texts in plain quotes",
+    "Invalid statement": "begin each line with a key and =, with [[rule]] or with #",
+    "Expected '=' after a key": "write key = value on each line",
+    "Expected ']": "write [[rule]]",
+    "Expected newline": "write one key = value on each line, and ' within texts in double quotes",
+}
 
 FIELDS = fields_of(INPUT_COLUMNS)
 
@@ -85,8 +103,10 @@ def read(text: str, path: str) -> Parts:
         data = tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, and numbers too long to convert
         line, column = place_of_error(error, text)
-        problem = f"this is not valid TOML: {str(error).split(' (at ')[0][:120]}"
-        remedy = "put texts in quotes and each key on a line of its own, as toml.io describes"
+        said = str(error).split(" (at ")[0][:120]
+        problem = f"this is not valid TOML: {said}"
+        remedy = next((r for words, r in _TOML_REMEDIES.items() if said.startswith(words)), "")
+        remedy = remedy or "write keys and values as toml.io describes"
         parts.errors.append(
             PolicyError(problem, path=path, line=line, column=column, remedy=remedy)
         )
@@ -120,7 +140,10 @@ def _read_head(parts: Parts, data: dict[str, Any], lines: Lines) -> None:
 def _read_rules(parts: Parts, data: dict[str, Any], lines: Lines) -> None:
     rules = data.get("rule")
     if not rules:
-        parts.object_to(lines.top.get("rule", 1), "the policy has no rules", "add a [[rule]]")
+        others = data.keys() - {"rule"}
+        if not any(nearest(key, _TOP_KEYS) == "rule" for key in others):  # told already
+            line = lines.top.get("rule", 1)
+            parts.object_to(line, "the policy has no rules", "add a [[rule]]", to_key=True)
         return
     if not isinstance(rules, list) or not all(isinstance(r, dict) for r in rules):
         line = lines.top.get("rule", 1)
@@ -152,7 +175,10 @@ def _rule(parts: Parts, data: dict[str, Any], where: dict[str, int]) -> Rule | N
     for key in data:
         if key not in _RULE_KEYS:
             problem = f"a rule has no key {shown(key)}"
-            parts.object_to(where[key], problem, _meant(key, _RULE_KEYS), to_key=True)
+            remedy = _meant(key, _RULE_KEYS)
+            if key in _TOP_KEYS:
+                remedy = "write it above the first [[rule]]"
+            parts.object_to(where[key], problem, remedy, to_key=True)
     name = _text(parts, data, "name", where["name"], "the rule")
     if name == "default":
         problem = "'default' stands for the flows that no rule applies to"
@@ -197,7 +223,8 @@ def _refuse_the_unreachable(parts: Parts, lines: Lines) -> None:
         line = lines.of("rule", index, "when", tables=len(parts.rules))
         own: Demand = (rule.when.tree, True)
         if possible([own], FIELDS, budget) is False:
-            problem = f"rule {shown(rule.name)} can never apply: its condition contradicts itself"
+            why = contradiction(rule.when.tree, FIELDS, budget)
+            problem = f"rule {shown(rule.name)} can never apply: {why}"
             parts.object_to(line, problem, "correct or remove it")
             continue
         earlier = parts.rules[:index]
@@ -225,12 +252,18 @@ def _text(
 ) -> str:
     value = data.get(key)
     if key not in data:
-        parts.object_to(line, f"{owner} has no {key}", f"add {key} = ...")
+        parts.object_to(line, f"{owner} has no {key}", f"add {key} = ...", to_key=True)
     elif not isinstance(value, str):
         parts.object_to(line, f"{key} is not text", "write it in quotes")
-    elif not value.strip() or not value.isprintable() or len(value) > limit:
-        problem = f"{key} is empty, too long or not printable"
-        parts.object_to(line, problem, f"use 1 to {limit} printable characters on one line")
+    elif not value.strip():
+        parts.object_to(line, f"{key} is empty", f"use 1 to {limit} printable characters")
+    elif len(value) > limit:
+        problem = f"{key} has more than {limit} characters"
+        parts.object_to(line, problem, f"use 1 to {limit} printable characters")
+    elif not value.isprintable():
+        bad = next(c for c in value if not c.isprintable())
+        problem = f"{key} holds U+{ord(bad):04X}, which does not print"
+        parts.object_to(line, problem, "use printable characters on one line")
     else:
         return value
     return ""
@@ -239,12 +272,13 @@ def _text(
 def _verdict(parts: Parts, data: dict[str, Any], key: str, line: int, owner: str) -> Verdict | None:
     value = data.get(key)
     if key not in data:
-        parts.object_to(line, f"{owner} has no {key}", f"add {key}: {', '.join(_VERDICTS)}")
+        remedy = f"add {key}: {', '.join(_VERDICTS)}"
+        parts.object_to(line, f"{owner} has no {key}", remedy, to_key=True)
     elif not isinstance(value, str) or value not in _VERDICTS:
         named = shown(value) if isinstance(value, str) else "what stands here"
-        guess = nearest(value, _VERDICTS) if isinstance(value, str) else ""
-        if isinstance(value, str) and not guess:
-            guess = nearest(f"would_{value}", _VERDICTS)
+        word = value.lower() if isinstance(value, str) else ""
+        guess = _SYNONYMS.get(word) or nearest(word, [*_VERDICTS, *_SYNONYMS])
+        guess = _SYNONYMS.get(guess, guess)
         remedy = f"did you mean {guess}?" if guess else f"it is one of {', '.join(_VERDICTS)}"
         parts.object_to(line, f"{named} is no verdict", remedy)
     else:

@@ -22,6 +22,7 @@ __all__ = [
     "Value",
     "columns_of",
     "spell",
+    "texts_of",
 ]
 
 Op: TypeAlias = Literal["==", "!=", "<", "<=", ">", ">="]
@@ -108,6 +109,22 @@ def columns_of(node: Node) -> Iterator[str]:
             for part in parts:
                 yield from columns_of(part)
         case Constant():
+            pass
+
+
+def texts_of(node: Node) -> Iterator[tuple[str, str]]:
+    """Yield each column that a tree compares with text, and the text."""
+    match node:
+        case Compare(column, _, str(value)):
+            yield column, value
+        case Member(column, values):
+            yield from ((column, value) for value in values if isinstance(value, str))
+        case Not(part):
+            yield from texts_of(part)
+        case All(parts) | AnyOf(parts):
+            for part in parts:
+                yield from texts_of(part)
+        case _:
             pass
 
 

@@ -1,19 +1,20 @@
 """What can be said about a policy without any traffic."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from classifier.errors import PolicyError
-from classifier.policy._columns import shown
+from classifier.policy._columns import nearest, shown
 from classifier.policy._lines import find_lines
 from classifier.policy._reach import Budget, Demand, possible
 from classifier.policy._reading import FIELDS, Rule, read
-from classifier.policy._tree import Member
+from classifier.policy._tree import Member, texts_of
 from classifier.policy.expression import Expression
 from classifier.policy.policy import Policy, source_of
-from classifier.tables import Verdict
+from classifier.tables import FAMILIES, Verdict
 
 __all__ = ["Finding", "beyond_flag_on_weak", "check", "contradictions"]
 
@@ -110,17 +111,8 @@ def check(source: str | os.PathLike[str] | Policy) -> tuple[Finding, ...]:
         )
         for rule in parts.unsure
     ]
-    harsh = [
-        Finding(
-            "warning",
-            path,
-            rule.line,
-            f"rule {shown(rule.name)} goes to {rule.verdict.label} without proof or strong "
-            "evidence, and will hit traffic that is no VPN",
-            "add strength in ['proof', 'strong'], or measure the expected collateral by impact",
-        )
-        for rule in beyond_flag_on_weak(Policy.from_text(text, path=path))
-    ]
+    harsh = [_harsh(path, rule) for rule in beyond_flag_on_weak(Policy.from_text(text, path=path))]
+    odd = [finding for rule in parts.rules for finding in _odd_texts(path, rule)]
     notes = [
         Finding(
             "note",
@@ -133,7 +125,42 @@ def check(source: str | os.PathLike[str] | Policy) -> tuple[Finding, ...]:
         )
         for earlier, later in contradictions(parts.rules)
     ]
-    return tuple(sorted([*unsure, *harsh, *notes], key=lambda finding: finding.line or 0))
+    return tuple(sorted([*unsure, *harsh, *odd, *notes], key=lambda finding: finding.line or 0))
+
+
+def _harsh(path: str, rule: Rule) -> Finding:
+    owner, remedy = f"rule {shown(rule.name)}", "add strength in ['proof', 'strong']"
+    if rule.name == "default":
+        owner, remedy = "the default", "make it allow or flag"
+    problem = (
+        f"{owner} goes to {rule.verdict.label} without proof or strong evidence, and will hit "
+        "traffic that is no VPN"
+    )
+    remedy += ", or measure the expected collateral by impact"
+    return Finding("warning", path, rule.line, problem, remedy)
+
+
+def _odd_texts(path: str, rule: Rule) -> Iterator[Finding]:
+    """Yield warnings of texts that a column may hold, but hardly does."""
+    for column, text in texts_of(rule.when.tree):
+        if column == "application" and text not in _applications():
+            guess = nearest(text, _applications())
+            remedy = f"did you mean '{guess}'?" if guess else "see replay for the names there are"
+            problem = f"no application is named {shown(text)}"
+        elif "*" in text or "%" in text:
+            problem = f"{shown(text)} is compared whole: its * and % stand for themselves"
+            remedy = "write whole names, several in [...]"
+        else:
+            continue
+        problem = f"rule {shown(rule.name)}: {column}: {problem}"
+        yield Finding("warning", path, rule.line, problem, remedy)
+
+
+@lru_cache(maxsize=1)
+def _applications() -> frozenset[str]:
+    from classifier.detectors.applications.catalogue import APPLICATIONS
+
+    return frozenset({*APPLICATIONS, *FAMILIES})
 
 
 def contradictions(rules: Sequence[Rule]) -> list[tuple[Rule, Rule]]:

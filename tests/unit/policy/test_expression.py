@@ -6,8 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from classifier.detectors.applications import SERVICES
 from classifier.errors import PolicyError
 from classifier.policy import Expression
+from classifier.policy._reading import FIELDS
 from classifier.tables import COLUMNS
 
 
@@ -112,7 +114,7 @@ def test_a_family_that_is_no_utf8_matches_nothing_and_breaks_nothing() -> None:
 
 
 def test_verdict_and_rule_can_be_asked_about_only_where_allowed() -> None:
-    with pytest.raises(PolicyError, match="no column 'verdict'"):
+    with pytest.raises(PolicyError, match="verdict is what the policy decides"):
         Expression.parse("verdict == 'flag'")
     assert applies("verdict != 'flag' and rule == 'x'", verdict=["allow"], rule=["x"]) == [True]
 
@@ -152,7 +154,8 @@ def test_a_refusal_names_file_line_character_and_remedy() -> None:
         ("orig_port", "orig_port is a whole number", "orig_port != 0"),
         ("5", "alone is no condition", "column"),
         ("strength == proof", "no column 'proof'", "quotes: 'proof'"),
-        ("kind == 5", "cannot be compared with 5", "quotes: '5'"),
+        ("kind == 5", "cannot be compared with 5", "it is one of '', 'vpn'"),
+        ("organisation == 5", "cannot be compared with 5", "quotes: '5'"),
         ("orig_port == '5'", "cannot be compared with '5'", "without quotes"),
         ("is_vpn == 1", "cannot be compared with 1", "not is_vpn"),
         ("orig_port == true", "cannot be compared with true", "number"),
@@ -171,7 +174,7 @@ def test_a_refusal_names_file_line_character_and_remedy() -> None:
         ("kind in ['vpn' 'proxy']", "not closed", "comma"),
         ("kind in [kind]", "no literal", "quotes"),
         ("kind not 'vpn'", "only in can follow not", "not in"),
-        ("5 in vlan", "vlan is a list", "encapsulation"),
+        ("5 in vlan", "vlan is a list", "leave it out"),
         ("evidence == 'x'", "evidence is a list", "strength"),
         ("organisation == 'x", "does not end", "quote"),
         (r"organisation == 'a\n'", "escapes nothing", "backslash"),
@@ -287,3 +290,7 @@ def test_expressions_compare_by_meaning_not_by_spelling() -> None:
     assert one == Expression.parse('is_vpn and kind == "vpn"')
     assert hash(one) == hash(Expression.parse('is_vpn and kind == "vpn"'))
     assert one.text == "is_vpn and ((kind=='vpn'))"
+
+
+def test_classes_of_use_are_those_that_applications_have() -> None:
+    assert set(FIELDS["service"].choices) == {*SERVICES.values(), "vpn"}

@@ -165,8 +165,8 @@ RULE = '[[rule]]\nname = "a"\nwhen = "is_vpn"\nverdict = "flag"\n'
 @pytest.mark.parametrize(
     ("text", "line", "problem", "remedy"),
     [
-        ('name = "x"\ndefault = allow\n', 2, "not valid TOML", "as toml.io"),
-        ('name = "x"\n\n[[rule', 3, "not valid TOML", "as toml.io"),
+        ('name = "x"\ndefault = allow\n', 2, "not valid TOML", "plain quotes"),
+        ('name = "x"\n\n[[rule', 3, "not valid TOML", "write [[rule]]"),
         ("a = " + "[" * 5000, 1, "nested too deep", "[[rule]]"),
         (HEAD + "a" + ".a" * 100_000 + " = 1", 3, "too many parts", "[[rule]]"),
         (HEAD + '"a"' + "\t. 'a'" * 17 + " = 1", 3, "too many parts", "[[rule]]"),
@@ -177,7 +177,12 @@ RULE = '[[rule]]\nname = "a"\nwhen = "is_vpn"\nverdict = "flag"\n'
         ('name = "x"\ndefault = 3\n' + RULE, 2, "is no verdict", "it is one of allow"),
         ("name = 3\n" + 'default = "flag"\n' + RULE, 1, "name is not text", "quotes"),
         ('name = " "\n' + 'default = "flag"\n' + RULE, 1, "name is empty", "printable"),
-        ('name = "\\u001b[2J"\ndefault = "flag"\n' + RULE, 1, "not printable", "printable"),
+        (
+            'name = "\\u001b[2J"\ndefault = "flag"\n' + RULE,
+            1,
+            "U+001B, which does not print",
+            "printable",
+        ),
         (HEAD, 1, "no rules", "[[rule]]"),
         (HEAD + "rule = []", 3, "no rules", "[[rule]]"),
         (HEAD + "rule = 5", 3, "not a list of tables", "[[rule]]"),
@@ -238,9 +243,14 @@ def test_an_inline_list_of_rules_works_too() -> None:
 @pytest.mark.parametrize(
     ("rules", "line", "problem"),
     [
-        ([("is_vpn and not is_vpn", "flag")], 5, "'r1' can never apply: its condition"),
-        ([("resp_port > 70000", "flag")], 5, "'r1' can never apply: its condition"),
-        ([("false", "flag")], 5, "'r1' can never apply: its condition"),
+        ([("is_vpn and not is_vpn", "flag")], 5, "'r1' can never apply: is_vpn and not is_vpn"),
+        ([("resp_port > 70000", "flag")], 5, "'r1' can never apply: resp_port > 70000 holds for"),
+        ([("false", "flag")], 5, "'r1' can never apply: false holds for no flow"),
+        (
+            [("(is_vpn or registered) and not is_vpn and not registered", "flag")],
+            5,
+            "'r1' can never apply: its condition contradicts itself",
+        ),
         (
             [("true", "flag"), ("is_vpn", "allow")],
             9,
