@@ -2,7 +2,7 @@
 
 Numbers are big-endian::
 
-    0    1   next header
+    0    1   next header 4 and 41 in tunnels, any protocol in transport mode
     1    1   length      of the header in words of 4 bytes, less 2
     2    2   reserved    zero
     4    4   SPI         1-255 reserved, 0 never on the wire
@@ -11,12 +11,14 @@ Numbers are big-endian::
 
 Sources
 -------
-RFC 4302 section 2.
+RFC 4302 section 2. Routing protocols that it protects: RFC 4552 (OSPFv3), RFC 5796 (PIM), RFC 2338
+(VRRP); their numbers are of IANA's register of protocols.
 
 Strength
 --------
 Proof: two packets of an SPI of 256 or more with a rising sequence, or valid headers from both
-sides. Strong: one valid header.
+sides. Strong: one valid header. Headers before messages of OSPF, PIM or VRRP do not count: they
+are of neighbours on one link, who tunnel nothing.
 
 Mistaken for
 ------------
@@ -38,6 +40,7 @@ from classifier.tables import Evidence, FlowBatch, Strength
 __all__ = ["DETECTOR", "probe"]
 
 AH = 51
+OSPF, PIM, VRRP = 89, 103, 112
 HEADER_BYTES, LENGTH, RESERVED, SPI, SEQUENCE = 12, 1, 2, 4, 8
 WORD_BYTES, LENGTH_LEAST, SPI_LEAST = 4, 2, 256
 
@@ -68,7 +71,7 @@ def probe(buf, start, stop, wire_bytes):
     Returns
     -------
     int
-        0 not ours, -1 cannot tell, 1 AH.
+        0 not ours, or before a routing protocol, -1 cannot tell, 1 AH.
     """
     if wire_bytes < HEADER_BYTES + WORD_BYTES:
         return 0
@@ -76,6 +79,9 @@ def probe(buf, start, stop, wire_bytes):
         return -1
     length = np.int64(buf[start + LENGTH])
     if length < LENGTH_LEAST or (length + 2) * WORD_BYTES > wire_bytes:
+        return 0
+    carried = buf[start]
+    if carried == OSPF or carried == PIM or carried == VRRP:
         return 0
     if be16(buf, start + RESERVED) != 0 or be32(buf, start + SPI) < SPI_LEAST:
         return 0

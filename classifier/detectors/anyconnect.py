@@ -27,13 +27,13 @@ Strength
 Proof: the request in clear text and its answer. Strong: the request alone; a DTLS hello that names a
 session of 32 bytes (or is cut before it by a snaplen), does not offer ``use_srtp`` and is answered,
 to the same server address and port as a live TLS flow of the same client that began before it (both
-flows); a DTLS handshake of
-version 0x0100 from both sides. Weak: the pair without an answer over DTLS.
+flows); a DTLS handshake of version 0x0100 from both sides, whose hello names a session. Weak: the pair without an answer over DTLS.
 
 Mistaken for
 ------------
 WebRTC offers ``use_srtp`` and names no session; TURN over DTLS beside TURN over TLS names none at
-its first connection, and would match where it resumes an earlier one, or where its hello is cut. CoAP has no TLS beside it.
+its first connection, and would match where it resumes an earlier one, or where its hello is cut. CoAP has no TLS beside it. OpenSSL
+0.9.8 itself spoke version 0x0100 at first, and named no session in a first hello.
 
 Blind to
 --------
@@ -184,6 +184,7 @@ def detect(batch: FlowBatch) -> list[Evidence]:
         cut[flow] = len(head(batch, flow, "orig")) < size
     unseen = cut & (first[:, SESSION_LENGTH] < 0)
     named = hello & (unseen | (first[:, SESSION_LENGTH] == SESSION_BYTES))
+    old &= named
     tls = np.flatnonzero((proto == TCP) & _is_tls(first))
     of_tls: dict[int, Evidence] = {}
     for pair in _pairs(batch, np.flatnonzero(named), tls):
@@ -204,7 +205,7 @@ def detect(batch: FlowBatch) -> list[Evidence]:
     surely = {e.flow for e in found if e.strength >= Strength.STRONG}
     for flow in np.flatnonzero(old).tolist():
         if flow not in surely:
-            text = "DTLS handshake of the version before RFC 4347 from both sides"
+            text = "DTLS of the version before RFC 4347 from both sides, hello that names a session"
             row = row_of_payload(batch, flow, 1)
             found.append(_evidence(batch, flow, row, Strength.STRONG, text))
     return sorted(found, key=lambda e: e.flow)

@@ -1,6 +1,7 @@
 """AH: IP protocol 51."""
 
 import numpy as np
+import pytest
 from build import F, P, batch
 from vpn_messages import ah
 
@@ -30,6 +31,13 @@ def test_both_sides_are_proof_and_a_single_packet_strong():
 
 def test_a_sequence_that_stands_still_is_no_proof():
     assert found(P(0, ah(5000, 1)), P(0, ah(5000, 1)))[0].strength is Strength.STRONG
+
+
+@pytest.mark.parametrize("carried", [89, 103, 112], ids=["ospf", "pim", "vrrp"])
+def test_headers_before_routing_protocols_are_nothing(carried):
+    message = bytes([carried]) + ah(5000, 1)[1:]
+    assert kind(message) == 0
+    assert found(P(0, message), P(1, message)) == []
 
 
 def test_reserved_bits_and_spis_and_wrong_lengths_are_not_ah():

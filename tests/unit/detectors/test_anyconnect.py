@@ -81,6 +81,11 @@ def test_dtls_of_the_version_before_rfc_4347_is_strong_by_itself():
     assert found(fast_path(dtls(1, version=0x0100))) == []
 
 
+def test_that_version_without_a_session_is_nothing():
+    hello = dtls(1, version=0x0100, session=b"")
+    assert found(fast_path(hello, answer=dtls(2, version=0x0100))) == []
+
+
 def test_every_truncation_of_the_hello_is_nothing():
     hello = dtls(1)
     for kept in range(len(hello) - 2):
