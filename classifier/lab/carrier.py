@@ -3,7 +3,8 @@
 ``carrier.py JSON`` is one end. Both send packets of a TUN device as frames, one to a TLS record, and a
 frame of control every so often. The framings: ``sstp`` (MS-SSTP 2.2.3: version, control, length, then PPP),
 ``fortinet`` (six bytes of length, mark and length, then PPP, as openfortivpn speaks), ``cstp`` (AnyConnect's
-eight bytes: ``STF``, one, length, type, zero), ``length`` (two bytes of length alone). No one's
+eight bytes: ``STF``, one, length, type, zero), ``websocket`` (RFC 6455, a binary message each, masked by
+the client), ``length`` (two bytes of length alone). No one's
 negotiation is played beyond the HTTP request that opens each; addresses are set from outside.
 """
 
@@ -35,11 +36,17 @@ OPENINGS = {
         "Cookie: webvpn=" + "b" * 120 + "\r\nX-CSTP-MTU: 1400\r\n\r\n",
         "HTTP/1.1 200 CONNECTED\r\nX-CSTP-Version: 1\r\nX-CSTP-MTU: 1400\r\n\r\n",
     ),
+    "websocket": (
+        ("GET /vpn HTTP/1.1\r\nHost: vpn.example.net\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"),
+        ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"),
+    ),
     "length": ("", ""),
 }  # fmt: skip
 
 
-def framed(kind: str, packet: bytes) -> bytes:
+def framed(kind: str, packet: bytes, masks: bool = False) -> bytes:
     """Return a packet as it goes into TLS; an empty one is a frame of control."""
     n = len(packet)
     if kind == "sstp":
@@ -51,7 +58,39 @@ def framed(kind: str, packet: bytes) -> bytes:
         return struct.pack(">HHH", len(inner) + 6, 0x5050, len(inner)) + inner
     if kind == "cstp":
         return b"STF\x01" + struct.pack(">HBB", n, 0 if packet else 7, 0) + packet
+    if kind == "websocket":
+        return websocket(masks, packet)
     return struct.pack(">H", n) + packet
+
+
+def websocket(masks: bool, body: bytes) -> bytes:
+    """Return a WebSocket's binary message of less than 65,536 bytes (RFC 6455, section 5.2)."""
+    n, mark = len(body), masks << 7
+    head = (
+        struct.pack(">BB", 0x82, n | mark) if n < 126 else struct.pack(">BBH", 0x82, 126 | mark, n)
+    )
+    if not masks:
+        return head + body
+    key = os.urandom(4)
+    return head + key + masked(key, body)
+
+
+def masked(key: bytes, body: bytes) -> bytes:
+    """Return bytes with the mask put on, or taken off (section 5.3)."""
+    n = len(body)
+    stretched = (key * (n // 4 + 1))[:n]
+    return (int.from_bytes(body) ^ int.from_bytes(stretched)).to_bytes(n)
+
+
+async def message(reader: asyncio.StreamReader) -> bytes:
+    """Read a WebSocket's message."""
+    _, second = await reader.readexactly(2)
+    n = second & 0x7F
+    if n == 126:
+        n = int.from_bytes(await reader.readexactly(2))
+    key = await reader.readexactly(4) if second & 0x80 else b""
+    body = await reader.readexactly(n)
+    return masked(key, body) if key else body
 
 
 async def unframed(kind: str, reader: asyncio.StreamReader) -> bytes:
@@ -68,6 +107,8 @@ async def unframed(kind: str, reader: asyncio.StreamReader) -> bytes:
         size, control, _ = struct.unpack(">4xHBB", await reader.readexactly(8))
         body = await reader.readexactly(size)
         return b"" if control else body
+    if kind == "websocket":
+        return await message(reader)
     return await reader.readexactly(struct.unpack(">H", await reader.readexactly(2))[0])
 
 
@@ -92,12 +133,13 @@ async def carry(
     if not setup["listen"] and theirs:
         await reader.readuntil(b"\r\n\r\n")
     loop = asyncio.get_running_loop()
-    loop.add_reader(tun, lambda: writer.write(framed(kind, os.read(tun, 2048))))
+    near = not setup["listen"]
+    loop.add_reader(tun, lambda: writer.write(framed(kind, os.read(tun, 2048), near)))
 
     async def alive() -> None:
         while True:
             await asyncio.sleep(setup["alive_s"])
-            writer.write(framed(kind, b""))
+            writer.write(framed(kind, b"", near))
 
     beat = asyncio.create_task(alive())
     try:

@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,146 @@ def vnc(setup: Setup, serve: bool) -> None:
             time.sleep(rng.expovariate(15))
 
 
+def api(setup: Setup, serve: bool) -> None:
+    """Call an interface over HTTPS: questions, uploads, events as they come, questions held back."""
+    (_answer_calls if serve else _call)(setup)
+
+
+def _answer_calls(setup: Setup) -> None:
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Answers(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            kind, size, pieces = self.path.strip("/").split("/")
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if kind == "poll":
+                time.sleep(0.4)
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(int(size) * int(pieces)))
+            self.end_headers()
+            for _ in range(int(pieces)):
+                self.wfile.write(os.urandom(int(size)))
+                self.wfile.flush()
+                time.sleep(0.15 if kind == "events" else 0)
+
+        do_POST = do_GET
+
+        def log_message(self, *_words: Any) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in setup["address"] else socket.AF_INET
+
+        def handle_error(self, *_peer: Any) -> None:
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(setup["certificate"], setup["key"])
+    if setup["ca"]:
+        context.load_verify_locations(setup["ca"])
+        context.verify_mode = ssl.CERT_REQUIRED
+    server = Server((setup["address"], setup["port"]), Answers)
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
+    _ready()
+    server.serve_forever()
+
+
+def _call(setup: Setup) -> None:
+    from http.client import HTTPSConnection
+
+    context = ssl.create_default_context(cafile=setup["ca"])
+    context.check_hostname = False
+    if setup["old"]:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    if setup["alpn"]:
+        context.set_alpn_protocols(setup["alpn"])
+    if setup["mine"]:
+        context.load_cert_chain(*setup["mine"])
+    raw = socket.create_connection((setup["address"], setup["port"]), 20)
+    peer = HTTPSConnection(setup["address"], setup["port"])
+    peer.sock = context.wrap_socket(raw, server_hostname=setup["name"] or None)
+    rng = random.Random(setup["seed"])
+    words = {"Host": "www.example.net", "Authorization": "Bearer " + "a" * rng.randint(20, 300)}
+    for size in _sizes(setup):
+        kind = setup["kind"]
+        if kind == "mixed":
+            kind = rng.choice(("get", "post", "events", "poll"))
+        pieces = rng.randint(2, 12) if kind == "events" else 1
+        body = os.urandom(size) if kind == "post" else None
+        path = f"/{kind}/{size if kind == 'get' else min(size, 900)}/{pieces}"
+        peer.request("POST" if body else "GET", path, body, words)
+        peer.getresponse().read()
+        time.sleep(rng.expovariate(12))
+    peer.close()
+
+
+def ssh(setup: Setup, serve: bool) -> None:
+    """Log in by paramiko: run commands, move files, or forward ports."""
+    import paramiko
+
+    if serve:
+        raise SystemExit("the server is a program of its own")
+    client = paramiko.SSHClient()
+    client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+    client.connect(
+        setup["address"], setup["port"], "root", key_filename=setup["key"], look_for_keys=False
+    )
+    transport = client.get_transport()
+    if setup["kind"] == "forward":
+        transport.set_keepalive(setup["alive_s"])
+        asyncio.run(_forward_all(setup, transport))
+    rng = random.Random(setup["seed"])
+    files = client.open_sftp() if setup["kind"] == "sftp" else None
+    for number, size in enumerate(_sizes(setup)):
+        if files is not None:
+            path = f"/tmp/sent{setup['seed']}-{number}"
+            with files.open(path, "wb") as file:
+                file.write(os.urandom(size))
+            with files.open(path, "rb") as file:
+                file.read()
+            files.remove(path)
+        else:
+            _, out, _ = client.exec_command(f"head -c {size} /dev/urandom; ls -l /usr")
+            out.read()
+        time.sleep(rng.expovariate(8))
+    client.close()
+
+
+async def _forward_all(setup: Setup, transport: Any) -> None:
+    def both(peer: socket.socket, port: int) -> None:
+        place = peer.getpeername()
+        channel = transport.open_channel("direct-tcpip", (setup["target"], port), place)
+
+        def back() -> None:
+            while data := channel.recv(32_768):
+                peer.sendall(data)
+            peer.shutdown(socket.SHUT_WR)
+
+        answers = threading.Thread(target=back, daemon=True)
+        answers.start()
+        while data := peer.recv(32_768):
+            channel.sendall(data)
+        channel.shutdown_write()
+        answers.join()
+        peer.close()
+
+    def listen(port: int, local: int) -> None:
+        with socket.create_server(("127.0.0.1", local), backlog=64) as listener:
+            while True:
+                peer, _ = listener.accept()
+                threading.Thread(target=both, args=(peer, port), daemon=True).start()
+
+    loops = [
+        asyncio.to_thread(listen, int(port), local) for port, local in setup["forwards"].items()
+    ]
+    await asyncio.gather(*loops)
+
+
 KINDS = {
     "websocket": websocket,
     "grpc": grpc,
@@ -275,6 +416,8 @@ KINDS = {
     "random": noise,
     "rtp": rtp,
     "vnc": vnc,
+    "api": api,
+    "ssh": ssh,
 }
 
 

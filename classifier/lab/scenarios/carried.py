@@ -180,6 +180,7 @@ def _framing(kind: str, family: str, shows: str) -> None:
 _framing("sstp", "sstp", "IP packets in TLS, framed as SSTP frames them")
 _framing("fortinet", "fortinet", "IP packets in TLS, framed as Fortinet's SSL VPN does")
 _framing("cstp", "anyconnect", "IP packets in TLS, framed as AnyConnect frames them")
+_framing("websocket", "generic-vpn", "IP packets in a WebSocket in TLS")
 _framing("length", "generic-vpn", "IP packets in TLS, each behind its length")
 
 

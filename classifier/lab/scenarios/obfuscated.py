@@ -11,7 +11,7 @@ from classifier.lab.stage import TCP, Stage, Way, Ways, scenario
 INNER = 1194  # where OpenVPN listens, on the server's own loopback
 
 
-def _openvpn(stage: Stage, local: int, *options: str) -> Iterator[Ways]:
+def inside(stage: Stage, local: int, *options: str) -> Iterator[Ways]:
     """Run OpenVPN between 127.0.0.1 of both hosts, the client's end at a local port."""
     setup = OpenVpn("127.0.0.1", INNER, "tcp", stage.pick("none", "tls-auth", "tls-crypt"))
     at_server, at_client = setup.ends(stage.authority, stage.server)
@@ -36,7 +36,7 @@ def _stunnel(stage: Stage) -> Iterator[Ways]:
     stage.server.wait_listen("tcp", port)
     stage.client.wait_listen("tcp", 8000)
     yield None
-    yield from _openvpn(stage, 8000)
+    yield from inside(stage, 8000)
 
 
 @scenario(
@@ -52,7 +52,7 @@ def _ssh(stage: Stage) -> Iterator[Ways]:
     forward = ("-N", f"-L8000:127.0.0.1:{INNER}", f"root@{stage.server.address}")
     stage.client.start("ssh", *options, *forward)
     stage.client.wait_listen("tcp", 8000)
-    yield from _openvpn(stage, 8000)
+    yield from inside(stage, 8000)
 
 
 def _transport(host: Host, env: dict[str, str]) -> Daemon:
