@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from classifier.errors import CaptureError
 from classifier.report._escape import visible
 from classifier.report._files import Sink, output
+from classifier.tables import PACKET_LIMIT
 from classifier.wire import Source, frames
 
 if TYPE_CHECKING:
@@ -62,18 +63,18 @@ def comments_of(
             found = evidence.setdefault((row["flow_id"], item["packet"]), [])
             found.append(f"flow {row['flow_id']}: {words}")
     wanted = np.unique(np.array([frame for _, frame in evidence], np.int64))
-    seen = np.zeros(table.num_rows, bool)
+    seen = np.zeros(table.num_rows, np.int64)  # packets of each flow
     first: list[tuple[int, int, int]] = []
     comments: Comments = {}
     for rows, _ in packets:
         rows = rows[(rows["flow_id"] >= 0) & (rows["flow_id"] < seen.size)]
-        ids, at = np.unique(rows["flow_id"], return_index=True)
-        new = ~seen[ids]
-        begun = rows[at[new]]
-        seen[ids[new]] = True
+        ids, at, counts = np.unique(rows["flow_id"], return_index=True, return_counts=True)
+        begun = rows[at[seen[ids] == 0]]
         numbers = (begun[name].tolist() for name in ("flow_id", "capture", "frame"))
         first.extend(zip(*numbers, strict=True))
-        some = rows[np.isin(rows["frame"], wanted)]
+        # Evidence is in a flow's first packets: a later one of that number is of another capture
+        some = rows[np.isin(rows["frame"], wanted) & (_turns(rows["flow_id"], seen) < PACKET_LIMIT)]
+        seen[ids] += counts
         keys = zip(some["flow_id"].tolist(), some["frame"].tolist(), strict=True)
         for capture, key in zip(some["capture"].tolist(), keys, strict=True):
             if key in evidence:
@@ -82,6 +83,15 @@ def comments_of(
     for flow_id, capture, frame in first:
         comments[capture, frame] = [said[flow_id], *comments.get((capture, frame), [])]
     return comments
+
+
+def _turns(ids: "NDArray[np.int64]", before: "NDArray[np.int64]") -> "NDArray[np.int64]":
+    """Return which packet of its flow each is, from 0, with so many before."""
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    turns = np.empty(ids.size, np.int64)
+    turns[order] = np.arange(ids.size) - np.searchsorted(ordered, ordered)
+    return turns + before[ids]
 
 
 def _verdicts(table: "pa.Table") -> dict[int, str]:

@@ -54,7 +54,7 @@ class Explanation:
             ("evidence", _evidence_lines(self.row)),
             ("registration", [*_registration_lines(self.row), *self.entries]),
             ("verdict", self._verdict_lines()),
-            ("packets behind it", _packet_lines(self.packets)),
+            ("packets behind it", self._packet_lines()),
         ]
         blocks = [
             "\n".join([title, *(f"  {safe_text(line, 500)}" for line in lines)])
@@ -65,6 +65,11 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         return pre_html(str(self))
+
+    def _packet_lines(self) -> list[str]:
+        if self.row["evidence"] and not self.packets:
+            return ["not at hand: streams, and captures of a written run, are not read again"]
+        return _packet_lines(self.packets)
 
     def _verdict_lines(self) -> list[str]:
         name = self.row["rule"]

@@ -10,6 +10,7 @@ from classifier.errors import CaptureError, ClassifierError, ResourceError, must
 from classifier.pipeline import Options, Reading
 from classifier.report.endpoints import endpoints
 from classifier.run._flows import FlowRows
+from classifier.tables import PACKET_LIMIT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -216,7 +217,8 @@ class FlowPackets(FlowRows):
 
     def _readable(self) -> bool:
         return bool(self._sources) and all(
-            isinstance(s, bytes | bytearray) or (isinstance(s, str | Path) and Path(s).is_file())
+            isinstance(s, bytes | bytearray | memoryview)
+            or (isinstance(s, str | Path) and Path(s).is_file())
             for s in self._sources
         )
 
@@ -241,15 +243,23 @@ class FlowPackets(FlowRows):
     def _packet_rows(
         self, row: dict[str, Any], frames: set[int] | None, *, with_payload: bool = False
     ) -> list[dict[str, Any]]:
-        """Read the captures again and pick a flow's packets, or those frames of it."""
+        """Read the captures again and pick a flow's packets, or of its first those frames.
+
+        Of a flow that crosses captures two packets can have one number, and evidence is in the
+        first packets alone.
+        """
         reading = self._reading()
         left = row["orig_packets"] + row["resp_packets"]
+        if frames is not None:
+            left = min(left, PACKET_LIMIT)
         found: list[dict[str, Any]] = []
         orig_ip, orig_port = int(ipaddress.ip_address(row["orig_ip"])), row["orig_port"]
         for packets, buffer in reading.packets():
             for p in packets[packets["flow_id"] == row["flow_id"]]:
                 left -= 1
                 frame = int(p["frame"])
+                if left < 0:
+                    break
                 if frames is not None and frame not in frames:
                     continue
                 source_ip = int(p["src_hi"]) << 64 | int(p["src_lo"])

@@ -127,7 +127,9 @@ def test_options_may_stand_between_captures(tmp_path: Path, capsys: Capture) -> 
     assert run("replay", "--format", "ndjson", CAPTURE, CAPTURE) == 0
     assert capsys.readouterr() == mixed
     assert "captures read 2" in mixed.err
-    assert run("policy", "diff", "observe-only", "--format", "json", "registered-only", CAPTURE) == 0
+    assert (
+        run("policy", "diff", "observe-only", "--format", "json", "registered-only", CAPTURE) == 0
+    )
 
 
 def test_behind_two_dashes_a_capture_may_begin_with_one(

@@ -231,3 +231,15 @@ def test_dissection_tells_captures_of_the_same_name_apart(tmp_path: Path) -> Non
             dpkt.pcap.Writer(file, linktype=101).writepkt(bytes(packet), ts=i)
     run = classifier.classify(paths, progress=False)
     assert [packet.ip.src for packet in run.dissect(1)] == ["10.0.0.2"]
+
+
+def test_an_explanation_says_why_it_shows_no_packets(run: classifier.Run) -> None:
+    assert "not at hand" not in str(run.explain(5))
+    stream = classifier.classify(io.BytesIO(DEMO.capture.read_bytes()), progress=False)
+    assert "packets behind it\n  not at hand: streams" in str(stream.explain(5))
+    assert "packets behind it" not in str(stream.explain(1)), "no evidence, so no packets either"
+
+
+def test_packets_of_a_view_of_memory_are_read_again() -> None:
+    run = classifier.classify(memoryview(DEMO.capture.read_bytes()), model=None, progress=False)
+    assert len(run.packets(5)) == 91

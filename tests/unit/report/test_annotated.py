@@ -11,8 +11,10 @@ import frames as f
 import pytest
 
 import classifier
+from classifier import Detector, Evidence, Strength
 from classifier.cli import main
 from classifier.errors import CaptureError, ClassifierError, ResourceError
+from classifier.tables import FlowBatch
 
 DEMO = classifier.datasets.demo()
 
@@ -127,6 +129,26 @@ def test_what_steers_a_terminal_is_spelled_out(tmp_path: Path) -> None:
     data = (tmp_path / "x.pcapng").read_bytes()
     assert b"\x1b[2J" not in data
     assert "\u202e".encode() not in data
+
+
+def test_a_later_file_s_frame_of_the_same_number_is_not_what_evidence_names(tmp_path: Path) -> None:
+    frame = f.eth(f.ip4(f.udp(1111, 2222, b"payload")))
+    packets = [f.Record(f.START + at * f.SECOND, frame) for at in range(45)]
+    parts = [tmp_path / "one.pcap", tmp_path / "two.pcap"]
+    for path, part in zip(parts, (packets[:40], packets[40:]), strict=True):
+        path.write_bytes(f.pcap(part))
+
+    def detect(batch: FlowBatch) -> list[Evidence]:
+        return [Evidence(0, "mine", Strength.WEAK, "packet 2", 1, "generic-vpn")]
+
+    mine = Detector("mine", "generic-vpn", (17,), 4, detect)
+    run = classifier.classify(parts, model=None, detectors=[mine], progress=False)
+    assert run.table["orig_packets"].to_pylist() == [45]
+    assert [p["capture"] for p in run.explain(0).packets] == ["one.pcap"]
+    assert run.packets(0)["capture"].value_counts().to_dict() == {"one.pcap": 40, "two.pcap": 5}
+    run.write(tmp_path / "both.pcapng")
+    found = frames_of(tmp_path / "both.pcapng")
+    assert [k for k, (_, texts, _) in enumerate(found) if any("mine" in t for t in texts)] == [1]
 
 
 def test_a_capture_is_not_written_over_and_streams_and_keys_are_refused(
