@@ -125,6 +125,10 @@ def make_options(
         value = settings.get(name, False)
         must_be(name, value, (bool, np.bool_), "True or False", "classify", none=False)
     must_be("at", at, (str, int, np.integer, datetime.datetime), "a time", "classify")
+    at_ns = time_ns(at, "at") if at is not None else None
+    if at is not None and registry is None:
+        problem = f"there is no register to look up as of {str(at)[:40]!r}"
+        raise ClassifierError(problem, path="at", remedy="give a register too")
     scorer = _scorer(model)
     if isinstance(registry, str | Path):
         registry = Registry.open(registry)
@@ -155,7 +159,7 @@ def make_options(
         detectors=chosen,
         model=scorer,
         local=tuple(local) if local is not None else None,
-        at_ns=time_ns(at, "at") if at is not None else None,
+        at_ns=at_ns,
         **settings,
     )
 

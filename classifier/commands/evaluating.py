@@ -1,6 +1,7 @@
 """The verb that compares with labels."""
 
 import argparse
+from typing import Any
 
 from classifier.commands.shared import (
     Verbs,
@@ -52,6 +53,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     import json
 
     from classifier.evaluation import evaluate
+    from classifier.report.labels import read_labels
 
     for bound in ("min_recall", "max_false"):
         value = getattr(options, bound)
@@ -60,16 +62,17 @@ def _evaluate(options: argparse.Namespace) -> int:
                 f"--{bound.replace('_', '-')} {value} is no rate",
                 remedy="give a number from 0 to 1",
             )
-    predictions = {}
+    predictions: dict[str, Any] = {}
     for item in options.predictions:
         name, separator, path = item.partition("=")
         if not separator:
             raise ClassifierError(f"--predictions {item}", remedy="give NAME=FILE")
-        predictions[name] = path
+        predictions[name] = read_labels(path)
     if options.perturb is not None:
         return _perturb(options)
+    labels = read_labels(options.labels)
     run = classified(options, separate=True)
-    result = evaluate(run.table, options.labels, predictions=predictions)
+    result = evaluate(run.table, labels, predictions=predictions)
     as_json = options.format == "json"
     say(json.dumps(result.to_json(), indent=2) if as_json else result.text())
     code = failed(run)

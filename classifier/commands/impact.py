@@ -79,8 +79,13 @@ def _impact(options: argparse.Namespace) -> int:
             "--tpr, --fpr and --flows-per-user-day are for arithmetic without captures",
             remedy="leave the captures out, or the three options",
         )
+    labels = None
+    if options.labels:  # their mistakes are told before the work, not after
+        from classifier.report.labels import read_labels
+
+        labels = read_labels(options.labels)
     run = _opened(options)
-    found = run.impact(options.labels, base_rates=options.base_rate)
+    found = run.impact(labels, base_rates=options.base_rate)
     say(found.json() if options.format == "json" else found.text(width()))
     return failed(run)
 

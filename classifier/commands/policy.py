@@ -13,6 +13,7 @@ from classifier.commands.shared import (
     say,
     width,
 )
+from classifier.errors import ClassifierError
 
 __all__ = ["add"]
 
@@ -66,14 +67,22 @@ def _policy_check(options: argparse.Namespace) -> int:
 
 def _policy_diff(options: argparse.Namespace) -> int:
     from classifier.policy import Policy
+    from classifier.registry.store import time_ns
 
     one, other = map(Policy.open, options.policies)
     options.policy = one
-    before = classified(options)
-    register = None
-    if options.other_registry:
+    first, register = options.registry, None
+    if options.other_registry:  # refused before the work, not after, as is a wrong time
         options.registry = options.other_registry
         register = open_registry(options)
+        options.registry = first
+    if options.other_at is not None:
+        time_ns(options.other_at, "--other-at")
+        if first is None and register is None:
+            problem = f"there is no register to look up as of {options.other_at!r}"
+            remedy = "give --registry or --other-registry"
+            raise ClassifierError(problem, path="--other-at", remedy=remedy)
+    before = classified(options)
     after = before.judge(other, register, options.other_at)
     named = [options.policies[0], options.policies[1]]
     if named[0] == named[1]:

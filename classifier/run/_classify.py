@@ -110,6 +110,8 @@ def classify(
     >>> sorted(set(run.flows["family"]) - {""})
     ['ipsec', 'openvpn', 'wireguard']
     """
+    from classifier.report.labels import label_columns, read_labels
+
     must_be("progress", progress, (bool, Callable), "True, False or a function", "classify")  # type: ignore[arg-type]
     sources = expand_captures(captures)
     options = make_options(
@@ -125,14 +127,13 @@ def classify(
         separate=separate,
         threshold=threshold,
     )
+    known = None if labels is None else read_labels(labels)
     with replay(sources, options, progress) as rows:
         run = rows.run()
     for problem in run.problems:
         warnings.warn(str(problem), stacklevel=2)
-    if labels is not None:
-        from classifier.evaluation import label_columns
-
-        run.table = label_columns(run.table, labels)
+    if known is not None:
+        run.table = label_columns(run.table, known)
     return run
 
 

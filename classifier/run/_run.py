@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from classifier.report.anonymize import Anonymizer
     from classifier.report.changes import Changes
     from classifier.report.impact import Impact
+    from classifier.report.labels import Labels
     from classifier.report.plots import Plots
     from classifier.simulate import ServiceTime, Simulation, Throttle
 
@@ -80,16 +81,15 @@ class Run(FlowPackets):
             )
         known = self._known_policy()
         chosen = make_options(
-            registry=registry, policy=policy if policy is not None else known, at=at
+            registry=registry if registry is not None else present.registry,
+            policy=policy if policy is not None else known,
+            at=at,
         )
         options = replaced(present, policy=chosen.policy)
         if registry is not None:
             options = replaced(options, registry=chosen.registry)
         if at is not None:
             options = replaced(options, at_ns=chosen.at_ns)
-            if options.registry is None:
-                remedy = "give registry too"
-                raise ClassifierError("there is no register to look up at a time", remedy=remedy)
 
         def registered(batch: "pa.RecordBatch") -> dict[str, Any]:
             if registry is None and at is None:
@@ -112,7 +112,7 @@ class Run(FlowPackets):
 
     def impact(
         self,
-        labels: "str | Path | pd.DataFrame | None" = None,
+        labels: "Labels | str | Path | pd.DataFrame | None" = None,
         *,
         base_rates: Sequence[float] | None = None,
         stale_days: Sequence[float] = (7, 30, 90),

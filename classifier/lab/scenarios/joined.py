@@ -105,7 +105,10 @@ def _node(stage: Stage) -> Iterator[Ways]:
     certificate, key = stage.authority.issue(NAME, "serverAuth")
     far = {"certificate": certificate, "key": key, "port": port, "address": stage.address}
     far["target"] = stage.inner
-    near: dict[str, Any] = {"ca": stage.authority.certificate, "url": f"https://{stage.place}:{port}"}
+    near: dict[str, Any] = {
+        "ca": stage.authority.certificate,
+        "url": f"https://{stage.place}:{port}",
+    }
     near |= {"forwards": forwards, "target": stage.inner, "alive_s": stage.pick(0, 3, 15)}
     near["more"] = stage.pick({"servername": NAME}, {"servername": NAME}, {"servername": ""})
     if stage.pick(False, False, True):

@@ -197,7 +197,10 @@ def _node(stage: Stage) -> Iterator[Ways]:
             {"path": f"/{rng.choice(list(sizes))}", "pause": rng.choice((0, 0, 20, 150))}
             for _ in range(stage.number(8, 2, 30))
         ]
-        setup: dict[str, Any] = {"url": f"https://{stage.place}:{port}", "ca": stage.authority.certificate}
+        setup: dict[str, Any] = {
+            "url": f"https://{stage.place}:{port}",
+            "ca": stage.authority.certificate,
+        }
         setup |= {"h2": stage.pick(False, True), "steps": steps, "sockets": stage.pick(1, 2, 6)}
         setup["more"] = {"servername": stage.pick(NAME, NAME, "")}
         if stage.pick(False, False, True):

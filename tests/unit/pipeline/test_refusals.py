@@ -39,6 +39,7 @@ def run() -> classifier.Run:
         {"separate": 1},
         {"at": 1.5},
         {"at": True},
+        {"at": "2026-01-01"},  # and no register
         {"policy": ""},
         {"policy": 3},
         {"registry": ""},
@@ -178,3 +179,50 @@ def test_many_small_writes_to_a_full_disk_leave_nothing_and_name_the_place(
     with pytest.raises(ClassifierError, match=r"x\.csv: cannot be written .*; make room"):
         _files.write_text("a few bytes", tmp_path / "x.csv")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["replay", "--expect", "{tmp}/bad.toml"], "bad.toml:1: condition, character 1: there is no column"),
+        (["replay", "--expect", "{tmp}/gone.toml", "--junit", "{tmp}/j.xml"], "gone.toml: no such file"),
+        (["impact", "--labels", "{tmp}/gone.csv"], "gone.csv: no such file"),
+        (["evaluate", "--labels", "{tmp}/gone.csv"], "gone.csv: no such file"),
+        (["evaluate", "--labels", str(DEMO.labels), "--predictions", "x={tmp}/gone.csv"],
+         "gone.csv: no such file"),
+        (["policy", "diff", "observe-only", "registered-only", "--other-at", "2026-01-01"],
+         "--other-at: there is no register"),
+        (["policy", "diff", "observe-only", "registered-only", "--registry", str(DEMO.register),
+          "--other-at", "noon"], "--other-at: 'noon' is not a date"),
+        (["policy", "diff", "observe-only", "registered-only", "--other-registry", "{tmp}/gone.csv"],
+         "gone.csv: no such file"),
+    ],
+)  # fmt: skip
+def test_a_file_beside_the_captures_is_read_before_them(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.toml").write_text('[[check]]\nwhen = "is_vnp"\n')
+    missing = str(tmp_path / "missing.pcap")  # would be the complaint if it were opened first
+    assert main([a.replace("{tmp}", str(tmp_path)) for a in arguments] + [missing]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.toml"]
+
+
+@pytest.mark.parametrize(
+    "verb", [["replay"], ["impact"], ["simulate"], ["explain", "--flow", "0"],
+             ["policy", "diff", "observe-only", "registered-only"]],
+)  # fmt: skip
+def test_a_time_without_a_register_is_refused(
+    verb: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*verb, str(DEMO.capture), "--at", "2026-01-01"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    said = "at: there is no register to look up as of '2026-01-01'; give a register too"
+    assert printed.err.splitlines() == [said]
+
+
+def test_labels_are_read_before_the_captures(tmp_path: Path) -> None:
+    with pytest.raises(ClassifierError, match=r"gone\.csv"):
+        classifier.classify(tmp_path / "missing.pcap", labels=tmp_path / "gone.csv")

@@ -157,6 +157,14 @@ def test_columns_that_were_left_out_are_not_compared(tmp_path: Path, kept: list[
     assert "rows" in compared(tmp_path, rows_before[:2])
 
 
+def test_the_name_of_the_capture_is_not_compared(tmp_path: Path) -> None:
+    moved = [row | {"capture": "moved.pcap.gz"} for row in earlier(tmp_path)]
+    assert compared(tmp_path, moved) == {}
+    names = [result.name for result in check_expectations(TABLE, tmp_path / "earlier.ndjson")]
+    assert "column verdict" in names
+    assert "column capture" not in names
+
+
 def test_true_is_not_one(tmp_path: Path) -> None:
     rows_before = earlier(tmp_path)
     rows_before[0]["is_vpn"] = 1
