@@ -3,7 +3,8 @@
     python benchmarks/policy.py CAPTURE...
 
 The run is timed warm (kernels compiled, capture in the page cache), then the same rows are judged
-alone. The share is that of the policy in the whole run.
+alone. Time is that of the processor, the least of several. The share is that of the policy in the
+whole run.
 """
 
 import argparse
@@ -37,12 +38,12 @@ verdict = "flag"
 
 
 def best(work: Callable[[], object], repeats: int) -> float:
-    """Return the least seconds that some work takes."""
+    """Return the least seconds of the processor that some work takes."""
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 

@@ -1,5 +1,7 @@
 """Importing the package, and asking for help, loads nothing heavy."""
 
+import ast
+import importlib
 import json
 import os
 import subprocess
@@ -55,3 +57,13 @@ with contextlib.suppress(SystemExit):
 def test_paths_of_the_demo_and_errors_load_nothing_heavy() -> None:
     program = "import classifier\nclassifier.datasets.demo(), classifier.ClassifierError('x')"
     assert not loaded_by(program) & HEAVY
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.name)
+def test_what_a_benchmark_imports_of_the_package_is_there(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "classifier":
+            module = importlib.import_module(str(node.module))
+            for name in node.names:
+                if not hasattr(module, name.name):
+                    importlib.import_module(f"{node.module}.{name.name}")
