@@ -1,7 +1,7 @@
 """Small tables for notebooks; everything in them is escaped."""
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from classifier.report._escape import visible
@@ -26,6 +26,7 @@ def table_html(
     *,
     rows: Iterable[Sequence[object]] | None = None,
     limit: int = 100,
+    right: Collection[str] = (),
 ) -> str:
     """Return a table as HTML.
 
@@ -38,6 +39,8 @@ def table_html(
         Cells.
     limit : int
         The most rows that are shown; how many were left out is said.
+    right : collection of str
+        Columns of numbers: their cells get the class ``n``, which a page sets to the right.
 
     Returns
     -------
@@ -48,9 +51,14 @@ def table_html(
         names, cells = list(frame.columns), list(frame.itertuples(index=False, name=None))
     else:
         names, cells = list(frame), list(rows)
-    head = "".join(f"<th>{_escaped(name)}</th>" for name in names)
+    kinds = [' class="n"' if name in right else "" for name in names]
+    head = "".join(
+        f"<th{kind}>{_escaped(name)}</th>" for name, kind in zip(names, kinds, strict=True)
+    )
     body = "".join(
-        "<tr>" + "".join(f"<td>{_escaped(cell)}</td>" for cell in row) + "</tr>"
+        "<tr>"
+        + "".join(f"<td{kind}>{_escaped(cell)}</td>" for cell, kind in zip(row, kinds, strict=True))
+        + "</tr>"
         for row in cells[:limit]
     )
     title = f"<caption>{_escaped(caption)}</caption>" if caption else ""

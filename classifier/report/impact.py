@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,22 @@ _CAUSE_WORDS = {
     "unknown": "VPN; a mistake or not, labels would tell",
 }
 
+_MISTAKES = {
+    "holder": "of registered holders, by a changed address or an expired entry",
+    "legitimate": "legitimate, but unregistered",
+    "not_vpn": "no VPN",
+}
+
 _VERBS = {
     "would_block": "would block",
     "would_throttle": "would slow down",
     "flag": "would flag, and let pass,",
 }
+
+#: Columns that are read, not compared, and so stand to the left.
+_WORDS = frozenset(
+    {"verdict", "service", "category", "reason", "cause", "source", "day", "scenario"}
+)
 
 _REASON_WORDS = {
     "expired": "the registration had expired",
@@ -105,30 +117,44 @@ class Impact:
         """Return the outcome in a few sentences, the harshest verdict first."""
         if not self.flows:
             return ["There are no flows."]
-        lines = []
-        total = int(self.verdicts["bytes"].sum())
-        for row in reversed(plain_rows(self.verdicts)[1:]):
-            if not row["flows"]:
-                continue
-            volume = (
-                f"{_bytes(row['bytes'])}, {row['bytes'] / total:.0%} of all" if total else "0 B"
-            )
-            share = f" ({row['addresses'] / self.addresses:.0%})" if self.addresses else ""
-            lines.append(
-                f"{self.policy or 'The policy'} {_VERBS[row['verdict']]} {row['flows']:,} of "
-                f"{_flows(self.flows)} ({volume}) of {row['addresses']:,} of {self.addresses:,} inside "
-                f"addresses{share}; {self._mistaken(row['verdict'])}."
-            )
+        lines = [
+            f"{self.policy or 'The policy'} {_VERBS[row['verdict']]} {row['flows']:,} of "
+            f"{_flows(self.flows)} ({self._volume(row['bytes'])}). {self._touched(row['addresses'])}"
+            f"{self._mistaken(row['verdict'])}"
+            for row in reversed(plain_rows(self.verdicts)[1:])
+            if row["flows"]
+        ]
+        if not lines:
+            return ["All flows are allowed; nobody is hit."]
+        hit = int(self.verdicts["flows"].iloc[1:].sum())
         if len(self.reasons):
             counts = self.reasons.groupby("reason", sort=False)["flows"].sum()
             why = "; ".join(
                 f"{n:,} because {_REASON_WORDS[str(reason)]}" for reason, n in counts.items()
             )
-            hit = int(self.verdicts["flows"].iloc[1:].sum())
             lines.append(
-                f"{int(counts.sum()):,} of the {_flows(hit)} hit are of registered users, {why}."
+                f"{int(counts.sum()):,} of the {_flows(hit)} hit are of registered users: {why}."
             )
-        return lines or ["All flows are allowed; nobody is hit."]
+        off = self.scenarios[self.scenarios["scenario"] == "register off"]
+        if len(off):
+            names = [f"{v}_flows" for v in _VERBS if f"{v}_flows" in off.columns]
+            number = int(off[names].sum(axis=1).iloc[0])
+            if number == hit:
+                return lines
+            lines.append(
+                f"Were the register switched off, {_flows(number)} would be hit, not {hit:,}."
+            )
+        return lines
+
+    def _volume(self, number: float) -> str:
+        total = int(self.verdicts["bytes"].sum())
+        return f"{_bytes(number)}, {number / total:.0%} of all bytes" if total else "0 B"
+
+    def _touched(self, addresses: int) -> str:
+        if not self.addresses:
+            return ""
+        share = addresses / self.addresses
+        return f"That touches {addresses:,} of {self.addresses:,} inside addresses ({share:.0%}). "
 
     def _mistaken(self, verdict: str) -> str:
         """Return how many of a verdict's flows are hit by mistake: by labels, or as expected."""
@@ -136,11 +162,12 @@ class Impact:
             (self.mistakes["verdict"] == verdict) & (self.mistakes["source"] == "labels")
         ]
         if len(told):
-            return "by labels " + _causes(told)
+            return f"By labels, {_causes(told)}."
         (found,) = (row for row in plain_rows(self.expected) if row["verdict"] == verdict)
         return (
-            f"expected to be no VPN: {found['not_vpn']:.1f} of them "
-            f"(95 % interval {found['low']:.0f} to {found['high']:.0f})"
+            f"If the probabilities are right, {_cell('', found['not_vpn'])} of these flows are no VPN at all "
+            f"(95 % interval {found['low']:.0f} to {found['high']:.0f}); which of the others are "
+            "mistakes, only labels tell."
         )
 
     def notes(self) -> list[str]:
@@ -162,7 +189,10 @@ class Impact:
 
     def text(self, width: int = 110) -> str:
         """Return everything as text for a terminal."""
-        parts = [f"policy {safe_text(self.policy)}", *self.headline(), *self.notes(), ""]
+        said = [safe_text(line, 1000) for line in (*self.headline(), *self.notes())]
+        parts = [f"policy {safe_text(self.policy)}"]
+        parts += [textwrap.fill(line, max(width, 40), break_on_hyphens=False) for line in said]
+        parts.append("")
         for title, frame, names in self._sections():
             if len(frame):
                 parts += [title, _text_of(frame[list(names)], width), ""]
@@ -171,7 +201,11 @@ class Impact:
     def _sections(self) -> "list[tuple[str, pd.DataFrame, Sequence[str]]]":
         """Return titles, tables and the columns that are shown."""
         counted = ("flows", "bytes", "addresses")
-        mistakes = self.mistakes.assign(cause=self.mistakes["cause"].map(_CAUSE_WORDS))
+        mistakes = self.mistakes.assign(
+            cause=self.mistakes["cause"].map(_CAUSE_WORDS),
+            # Whose flows are mistakes is not known where their number is expected
+            addresses=self.mistakes["addresses"].where(self.mistakes["source"] == "labels"),
+        )
         reasons = self.reasons.assign(reason=self.reasons["reason"].map(_REASON_WORDS))
         given = self.verdicts[self.verdicts["flows"] > 0]
         shown = [name for name in self.daily.columns if name in set(given["verdict"])]
@@ -239,11 +273,12 @@ class Impact:
                 [_head(name) for name in names],
                 title,
                 rows=[_cells(row) for row in plain_rows(frame[list(names)])],
+                right=[_head(name) for name in names if name not in _WORDS],
             )
             for title, frame, names in self._sections()
             if len(frame)
         ]
-        return "".join(tables)
+        return "".join(f"<div>{table}</div>" for table in tables)
 
     def _repr_html_(self) -> str:
         return self.html()
@@ -264,8 +299,10 @@ def _causes(told: "pd.DataFrame") -> str:
     if open_:
         rest = "whether the rest are legitimate is not labelled"
         return f"{flows.get('not_vpn', 0):,.0f} of {total:,.0f} are no VPN, {rest}"
-    wrong = sum(flows.get(cause, 0) for cause in ("not_vpn", "legitimate", "holder"))
-    return f"{wrong:,.0f} of {total:,.0f} are mistakes"
+    wrong = {cause: flows[cause] for cause in _MISTAKES if cause in flows.index}
+    parts = "; ".join(f"{number:,.0f} {_MISTAKES[cause]}" for cause, number in wrong.items())
+    said = f"{sum(wrong.values()):,.0f} of {total:,.0f} are mistakes"
+    return f"{said}: {parts}" if parts else said
 
 
 def _bytes(number: float) -> str:
@@ -283,9 +320,9 @@ def _cell(name: str, value: Any) -> str:
         if name.endswith("_share") or name.startswith("share"):
             return f"{value:.1%}"
         if name == "base_rate":
-            return f"{value:.4g}"
+            return f"{100 * value:.4g}%"
         if name.startswith("precision"):
-            return f"{value:.3f}"
+            return f"{value:.1%}"
         return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
@@ -296,9 +333,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def _text_of(frame: "pd.DataFrame", width: int) -> str:
     names = [str(name) for name in frame.columns]
-    words = {"verdict", "service", "category", "reason", "cause", "source", "day", "scenario"}
     rows = [_cells(row) for row in plain_rows(frame)]
-    right = [name for name in names if name not in words]
+    right = [name for name in names if name not in _WORDS]
     heads = [_head(name) for name in names]
     return columns_text(
         heads, rows, width=width, right=[_head(name) for name in right], least={"cause": 20}

@@ -33,22 +33,30 @@ __all__ = ["page", "write_page"]
 ROWS = 500
 
 _STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;color:#1b1b1b;margin:2rem auto;max-width:70rem;padding:0 1rem}
+body{font:15px/1.45 system-ui,sans-serif;color:#1b1b1b;margin:2rem auto;max-width:72rem;padding:0 1rem}
 h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.2rem;margin-top:2rem}
 .said{font-size:1.1rem;border-left:4px solid #D55E00;padding:.4rem 1rem;background:#faf6f2}
-.note{color:#555}.tiles{display:flex;flex-wrap:wrap;gap:1rem;margin:1rem 0}
+.said p{margin:.5rem 0;max-width:52rem}
+.note{color:#555;margin:.4rem 0}.tiles{display:flex;flex-wrap:wrap;gap:1rem;margin:1rem 0}
 .tile{border-top:6px solid;padding:.4rem .8rem;background:#f6f6f6;min-width:11rem}
-.tile b{display:block;font-size:1.5rem}.plots{display:flex;flex-wrap:wrap;gap:1rem}
-.plots svg{flex:1 1 28rem;max-width:34rem;height:auto}.wide{overflow-x:auto}
+.tile b{display:block;font-size:1.5rem}
+.plots,.tables{display:flex;flex-wrap:wrap;align-items:flex-start;gap:1rem 2.5rem}
+.plots svg{flex:1 1 26rem;max-width:34rem;height:auto}
+.tables>*,.wide{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-size:.85rem;margin:.6rem 0}
 caption{text-align:left;font-weight:600;padding:.3rem 0}
 td,th{padding:.15rem .6rem;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}
+th{border-bottom:2px solid #999;vertical-align:bottom}
+.n{text-align:right;font-variant-numeric:tabular-nums}td.n{white-space:nowrap}
+pre{overflow-x:auto;font-size:.8rem}
 """.strip()
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
-_HEADER = ["flow", "capture", "began (UTC)", "proto", "originator", "responder", "bytes", "what"]
-_HEADER += ["p(vpn)", "strength", "evidence", "registered", "known at packet", "verdict", "rule"]
+#: What was done and to what comes first, as on a narrow screen the rest is reached by scrolling.
+_HEADER = ["verdict", "flow", "what", "registered", "p(vpn)", "strength", "bytes", "originator"]
+_HEADER += ["responder", "proto", "began (UTC)", "known at packet", "rule", "evidence", "capture"]
+_NUMBERS = frozenset({"flow", "p(vpn)", "bytes", "began (UTC)", "known at packet"})
 
 
 def write_page(
@@ -108,7 +116,7 @@ def page(
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        '<meta name="viewport" content="width=device-width">',
+        '<meta name="viewport" content="width=device-width,initial-scale=1">',
         f"<title>Impact of {_safe(impact.policy)}</title><style>{_STYLE}</style></head><body>",
         f"<h1>What the policy {_safe(impact.policy)} would have done</h1>",
         (
@@ -124,11 +132,15 @@ def page(
         "<h2>At a glance</h2>",
         _plots(impact),
         "<h2>Whom it hits</h2>",
-        '<div class="wide">' + impact.tables_html() + "</div>",
+        '<div class="tables">' + impact.tables_html() + "</div>",
         "<h2>Flows</h2>",
         _flows(table, keep_addresses, local),
         "<h2>Where every packet went</h2>",
-        table_html(["what", "packets"], rows=[(k, f"{n:,}") for k, n in accounting.items() if n]),
+        table_html(
+            ["what", "packets"],
+            rows=[(k.replace("_", " "), f"{n:,}") for k, n in accounting.items() if n],
+            right=["packets"],
+        ),
         "<h2>How this was made</h2>",
         f"<pre>{_safe_lines(json.dumps(_told(meta), indent=1, default=str))}</pre>",
         "</body></html>",
@@ -138,6 +150,11 @@ def page(
 
 def _safe(text: object) -> str:
     return html.escape(visible(str(text)[:1000]))
+
+
+def _spaced(verdict: str) -> str:
+    """Return a verdict as people read it."""
+    return verdict.replace("_", " ")
 
 
 def _safe_lines(text: str) -> str:
@@ -161,7 +178,7 @@ def _tiles(impact: "Impact") -> str:
         colour = COLOURS[str(row["verdict"])]
         share = row["addresses"] / impact.addresses if impact.addresses else 0
         tiles.append(
-            f'<div class="tile" style="border-color:{colour}">{_safe(row["verdict"])}'
+            f'<div class="tile" style="border-color:{colour}">{_safe(_spaced(row["verdict"]))}'
             f"<b>{row['flows']:,} flows</b>{row['addresses']:,} inside addresses ({share:.0%})</div>"
         )
     return '<div class="tiles">' + "".join(tiles) + "</div>"
@@ -223,7 +240,8 @@ def _flows(table: "pa.Table", keep: bool, local: Sequence[str] | None) -> str:
             ]
         cells[row["flow_id"]] = _cells(row, ends, keep)
     ids = table.column("flow_id").to_numpy()[order]
-    text = table_html(_HEADER, rows=[cells[i] for i in ids.tolist()], limit=ROWS)
+    rows = [cells[i] for i in ids.tolist()]
+    text = table_html(_HEADER, rows=rows, limit=ROWS, right=_NUMBERS)
     left = table.num_rows - len(ids)
     if left:
         text += (
@@ -249,19 +267,19 @@ def _cells(row: Mapping[str, Any], ends: Iterable[str], keep: bool) -> tuple[obj
     if keep and row["server_name"]:
         what += f" {row['server_name']}"
     return (
+        _spaced(row["verdict"]) + ("" if row["start_seen"] else "*"),
         row["flow_id"],
-        row["capture"],
-        time_text(row["first_ns"])[:19].replace("T", " "),
-        row["proto"],
-        f"{orig}:{row['orig_port']}" if row["orig_port"] else orig,
-        f"{resp}:{row['resp_port']}" if row["resp_port"] else resp,
-        f"{row['orig_bytes'] + row['resp_bytes']:,}",
         what,
+        registered or "-",
         f"{row['vpn_probability']:.3f}",
         row["strength"] or "-",
-        "; ".join(evidence) or "-",
-        registered or "-",
+        f"{row['orig_bytes'] + row['resp_bytes']:,}",
+        f"{orig}:{row['orig_port']}" if row["orig_port"] else orig,
+        f"{resp}:{row['resp_port']}" if row["resp_port"] else resp,
+        row["proto"],
+        time_text(row["first_ns"])[:19].replace("T", " "),
         row["decided_packet"] or "-",
-        row["verdict"] + ("" if row["start_seen"] else "*"),
         row["rule"],
+        "; ".join(evidence) or "-",
+        row["capture"],
     )

@@ -160,13 +160,15 @@ class Plots:
         packets = curve[curve["by"] == "packet"]
         if len(packets):
             last = float(packets["at"].max())
-            for column, label, dash in (
-                ("flows", "flows decided", "-"),
-                ("bytes_left", "bytes still to come in them", "--"),
+            for column, label, dash, colour in (
+                ("flows", "flows decided", "-", "#0072B2"),
+                ("bytes_left", "bytes still to come in them", "--", "#D55E00"),
             ):
                 at = np.concatenate([[0], packets["at"], [last + 1]])
                 share = np.concatenate([[0], packets[column], [packets[column].iloc[-1]]])
-                axes.step(at, 100 * share, where="post", label=label, linestyle=dash, lw=2)
+                axes.step(
+                    at, 100 * share, where="post", label=label, linestyle=dash, lw=2, color=colour
+                )
             half = float(packets.loc[packets["flows"] >= 0.5, "at"].iloc[0])
             axes.set_title(
                 f"Half of the identified flows are known by packet {half:.0f}", loc="left"
@@ -200,10 +202,10 @@ class Plots:
                     marker="o",
                 )
         if len(rates):
-            least = rates.sort_values("base_rate").iloc[0]
+            least = rates.sort_values("base_rate", kind="stable").iloc[0]  # the harshest verdict
             axes.set_title(
-                f"Where {least['base_rate']:.2%} are VPNs, so are {least['precision']:.0%} of the "
-                f"{least['verdict']} flows ({least['precision_low']:.0%} to {least['precision_high']:.0%})",
+                f"With {least['base_rate']:.2%} VPNs among flows, {least['verdict']} meets VPNs in "
+                f"{least['precision']:.0%} ({least['precision_low']:.0%} to {least['precision_high']:.0%})",
                 loc="left",
                 size=10,
             )

@@ -26,7 +26,9 @@ def test_impact_of_a_capture_and_of_its_written_run_agree(tmp_path: Path, capsys
     assert shown[0] == shown[1]
     assert shown[0]["verdicts"][3]["flows"] == 10
     assert cli.main(["impact", str(out), "--labels", str(DEMO.labels)]) == 0
-    assert "by labels 9 of 10 are mistakes" in capsys.readouterr().out
+    assert "By labels, 9 of 10 are mistakes: 6 of registered" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_base_rates_are_those_asked_for(capsys: Capture) -> None:

@@ -236,9 +236,14 @@ def test_a_stale_register_hits_who_registered_since(tmp_path: Any) -> None:
 def test_impact_reads_as_text_json_and_html() -> None:
     found = run_of(MIXED).impact()
     text = found.text()
-    assert " would block 4 of 9 flows (2.0 kB, " in text
-    assert ") of 2 of 4 inside addresses (50%); expected to be no VPN: " in text
-    assert "flows hit are of registered users, 1 because the registration had expired." in text
+    said = " ".join(text.split())
+    assert (
+        " would block 4 of 9 flows (2.0 kB, 44% of all bytes). That touches 2 of 4 inside" in said
+    )
+    assert "(50%). If the probabilities are right, 0.004 of these flows are no VPN at all" in said
+    assert "flows hit are of registered users: 1 because the registration had expired." in said
+    assert "switched off" not in said, "as many are hit without it"
+    assert max(map(len, text.splitlines()[:12])) <= 110
     assert "would slow down" not in text, "verdicts without flows are left out"
     assert text.index("and why") < text.index("by verdict")
     assert "1 flow was under way when the capture began" in text
@@ -258,7 +263,9 @@ def test_hostile_words_are_escaped() -> None:
 def test_vpns_of_which_labels_do_not_say_whether_they_are_legitimate_are_no_mistakes() -> None:
     table = labelled(MIXED, is_vpn=[True, True, True, False, True, False, False, False, False])
     (blocked, *_) = run_of(table).impact().headline()
-    assert "by labels 1 of 4 are no VPN, whether the rest are legitimate is not labelled" in blocked
+    assert (
+        "By labels, 1 of 4 are no VPN, whether the rest are legitimate is not labelled" in blocked
+    )
 
 
 def test_an_empty_run_has_no_impact() -> None:
@@ -305,3 +312,5 @@ def test_the_demo_with_labels_is_counted_right() -> None:
     assert found.reasons["flows"].sum() >= near
     off = found.scenarios.set_index("scenario").loc["register off", "would_block_flows"]
     assert off == flows["is_vpn"].sum()
+    said = f"Were the register switched off, {int(off)} flows would be hit, not {len(blocked)}."
+    assert found.headline()[-1] == said

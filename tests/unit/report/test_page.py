@@ -97,6 +97,18 @@ def test_the_outcome_stands_first(run: classifier.Run, tmp_path: Path) -> None:
     assert "9 of 10 are mistakes" in body
 
 
+def test_each_flow_begins_with_its_verdict_and_numbers_stand_to_the_right(
+    run: classifier.Run, tmp_path: Path
+) -> None:
+    flows = written(run, tmp_path).split("<h2>Flows</h2>")[1]
+    heads = re.findall(r"<th(?: class=\"n\")?>([^<]+)</th>", flows.split("</thead>")[0])
+    assert heads[:4] == ["verdict", "flow", "what", "registered"]
+    first = flows.split("<tbody>")[1].split("</tr>")[0]
+    cells = re.findall(r"<td( class=\"n\")?>([^<]*)</td>", first)
+    assert cells[0] == ("", "would block")
+    assert cells[heads.index("bytes")][0]
+
+
 def test_an_empty_run_is_a_page_too(tmp_path: Path) -> None:
     empty = flow_rows.rows().slice(0, 0)
     run = Run(empty, Accounting(), options=Options(policy=Policy.open("observe-only")))
