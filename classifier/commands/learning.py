@@ -30,6 +30,11 @@ def add(verbs: Verbs) -> None:
     option(
         "--source", default="", metavar="TEXT", help="where the captures come from, for the card"
     )
+    option(
+        "--plots",
+        action="store_true",
+        help="also draw reliability, learning curve and importance (reliability.svg ...)",
+    )
     option("--format", choices=("table", "json"), default="table", help="(default: %(default)s)")
     trained.set_defaults(run=_train)
 
@@ -39,7 +44,7 @@ def add(verbs: Verbs) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from classifier.learning import captures_of, card_text, report_json, train_to
+    from classifier.learning import captures_of, card_text, report_json, train_to, write_plots
 
     outcome = train_to(
         options.out,
@@ -50,6 +55,8 @@ def _train(options: argparse.Namespace) -> int:
         source=options.source,
         progress=complain if sys.stderr.isatty() else None,
     )
+    if options.plots:
+        write_plots(outcome, options.out)
     say(report_json(outcome) if options.format == "json" else card_text(outcome.model))
     return 0
 

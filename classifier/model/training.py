@@ -15,81 +15,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.errors import ModelError, must_be
+from classifier.model.bench import importance, learning_curve
+from classifier.model.examples import (
+    CIRCUMVENTION,
+    LEAST_PACKETS,
+    SCOPE,
+    WANTED,
+    Examples,
+    repeated,
+)
 from classifier.model.learned import Model, log_odds, shrunk, unasked
-from classifier.model.measures import Measures, measure
+from classifier.model.measures import Measures, measure, reliability
 from classifier.model.novelty import learn_novelty
 from classifier.model.schema import FEATURE_NAMES, FEATURE_SCHEMA_VERSION
 from classifier.model.trees import trees_of
 
 __all__ = ["CIRCUMVENTION", "Examples", "Outcome", "evaluate", "train"]
 
-#: Families that no shipped model is trained to find.
-CIRCUMVENTION = frozenset(
-    [
-        "tor",
-        "obfs4",
-        "shadowsocks",
-        "vmess",
-        "vless",
-        "trojan",
-        "hysteria",
-        "tuic",
-        "psiphon",
-        "ultrasurf",
-        "lightway",
-    ]
-)
-#: Carriers that hide what is in them; flows of other applications are known for what they are.
-SCOPE = ("unknown", "tls", "quic", "dtls", "ssh")
-LEAST_PACKETS = 8
 #: Of the shares of tunnels among flows that a probability may speak of.
 PREVALENCE = 0.01
 N_FEATURES = 64
 FOLDS = 5
 
 Progress = Callable[[str], None]
-
-_WANTED = "Examples: features, labels, families, applications, groups, packets"
-
-
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """Labelled flows.
-
-    Attributes
-    ----------
-    features : ndarray of float32, shape (n, n_features)
-        Columns of ``schema.FEATURE_NAMES``.
-    labels : ndarray of int8, shape (n,)
-        1 is a tunnel.
-    families, applications, groups : ndarray of object (str), shape (n,)
-        Of tunnels; as named; the capture.
-    packets : ndarray of int64, shape (n,)
-    """
-
-    features: NDArray[np.float32]
-    labels: NDArray[np.int8]
-    families: NDArray[np.object_]
-    applications: NDArray[np.object_]
-    groups: NDArray[np.object_]
-    packets: NDArray[np.int64]
-
-    def of(self, rows: NDArray[Any]) -> "Examples":
-        """Return some of them."""
-        return Examples(
-            self.features[rows],
-            self.labels[rows],
-            self.families[rows],
-            self.applications[rows],
-            self.groups[rows],
-            self.packets[rows],
-        )
-
-    @property
-    def in_scope(self) -> NDArray[np.bool_]:
-        """Flows that a model is asked about."""
-        known = np.isin(self.applications.astype(str), SCOPE)
-        return np.asarray(known & (self.packets >= LEAST_PACKETS))
+Fold = tuple[NDArray[Any], NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +104,7 @@ def train(
     apart. Tunnels whose protocol is visible are examples too: what is inside them shows in sizes
     and bursts whatever they are called.
     """
-    must_be("examples", examples, Examples, _WANTED, none=False)
+    must_be("examples", examples, Examples, WANTED, none=False)
     must_be("seed", seed, int, "a whole number", none=False)
     must_be("name", name, str, "the model's name", none=False)
     if estimator is not None and not hasattr(estimator, "fit"):
@@ -172,14 +121,23 @@ def train(
     tell("choosing features")
     columns = _choose(learnt, seed)
     tell("predicting each capture without it")
-    unseen, apart = _predicted(base, learnt, columns, split, seed, tell)
+    folds = list(_folds(learnt, split, seed))
+    unseen, apart, fitted = _predicted(base, learnt, columns, folds, seed, tell)
     slope, intercept = _calibrated(unseen, learnt.labels)
     tell("training on all captures")
-    fitted = _fit(base, learnt.features[:, columns], learnt.labels)
-    novelty = learn_novelty(learnt.features[:, columns], learnt.groups, seed=seed)
+    known = learnt.features[:, columns]
+    novelty = learn_novelty(known, learnt.groups, seed=seed)
     features = tuple(FEATURE_NAMES[i] for i in columns)
     model = Model(
-        name, features, trees_of(fitted), slope, intercept, novelty, SCOPE, LEAST_PACKETS, {}
+        name,
+        features,
+        trees_of(_fit(base, known, learnt.labels)),
+        slope,
+        intercept,
+        novelty,
+        SCOPE,
+        LEAST_PACKETS,
+        {},
     )
     tell("measuring")
     probability = shrunk(slope * unseen + intercept, apart)
@@ -197,9 +155,18 @@ def train(
         "in_scope": measure(
             learnt.labels[asked], probability[asked], learnt.families[asked]
         ).to_json(),
-        "baselines": _baselines(learnt, columns, split, seed, tell),
+        "reliability": reliability(learnt.labels[asked] == 1, probability[asked]).tolist(),
+        "silent": _share_of(apart[asked] < 1, learnt.labels[asked]),
+        "baselines": _baselines(learnt, columns, folds, seed, tell),
         "left_out_families": _left_out(base, learnt, columns, (slope, intercept), tell),
     }
+    tell("exchanging features")
+    report["importance"] = importance(fitted, known, learnt.labels, model.features, asked, seed)
+    tell("learning from fewer captures")
+    report["learning_curve"] = learning_curve(
+        lambda rows: _fit(base, known[rows], learnt.labels[rows]),
+        *(known, learnt.labels, learnt.groups, asked, folds, seed),
+    )
     hidden = examples.of(circumvention & examples.in_scope)
     if hidden.labels.size:
         said = model.score(np.ascontiguousarray(hidden.features[:, columns]))
@@ -218,12 +185,6 @@ def _check(examples: Examples) -> None:
         )
 
 
-def repeated(examples: Examples) -> float:
-    """Return the share of rows that are copies of an earlier one."""
-    kept: int = np.unique(np.nan_to_num(examples.features, nan=-1e30), axis=0).shape[0]
-    return 1 - kept / max(examples.labels.size, 1)
-
-
 def evaluate(model: Model, examples: Examples, *, threshold: float = 0.5) -> dict[str, Measures]:
     """Measure a model on captures that it has not seen.
 
@@ -239,7 +200,7 @@ def evaluate(model: Model, examples: Examples, *, threshold: float = 0.5) -> dic
         If an argument is of another type.
     """
     must_be("the model", model, Model, "what load_model or train returned", none=False)
-    must_be("examples", examples, Examples, _WANTED, none=False)
+    must_be("examples", examples, Examples, WANTED, none=False)
     columns = [FEATURE_NAMES.index(name) for name in model.features]
     probability = unasked(examples.applications, model.applications)
     scope = examples.in_scope
@@ -294,7 +255,7 @@ def _fit(base: Any, features: NDArray[np.float32], labels: NDArray[np.int8]) -> 
     return clone(base).fit(features, labels)
 
 
-def _folds(examples: Examples, split: str, seed: int) -> Iterator[tuple[Any, Any]]:
+def _folds(examples: Examples, split: str, seed: int) -> Iterator[Fold]:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     if split == "random":
@@ -312,21 +273,31 @@ def _predicted(
     base: Any,
     examples: Examples,
     columns: NDArray[np.int64],
-    split: str,
+    folds: list[Fold],
     seed: int,
     tell: Progress,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what a model without each row's capture says of it, and how much it trusts itself."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[tuple[Any, NDArray[Any]]]]:
+    """Return what a model without each row's capture says of it, how much it trusts itself, and it."""
     said = np.zeros(examples.labels.size)
     trust = np.zeros(examples.labels.size)
-    for i, (rows, held) in enumerate(_folds(examples, split, seed), start=1):
+    models = []
+    for i, (rows, held) in enumerate(folds, start=1):
         tell(f"fold {i} of {FOLDS}")
         known = examples.features[rows][:, columns]
         fitted = _fit(base, known, examples.labels[rows])
         asked = np.ascontiguousarray(examples.features[held][:, columns])
         said[held] = log_odds(fitted.predict_proba(asked)[:, 1])
         trust[held] = learn_novelty(known, examples.groups[rows], seed=seed).trust(asked)
-    return said, trust
+        models.append((fitted, held))
+    return said, trust, models
+
+
+def _share_of(what: NDArray[np.bool_], labels: NDArray[np.int8]) -> dict[str, float]:
+    """Return the share of tunnels and of other flows that it holds for."""
+    return {
+        "tunnels": float(what[labels == 1].mean()) if (labels == 1).any() else 0.0,
+        "ordinary": float(what[labels == 0].mean()) if (labels == 0).any() else 0.0,
+    }
 
 
 def _calibrated(said: NDArray[np.float64], labels: NDArray[np.int8]) -> tuple[float, float]:
@@ -345,7 +316,7 @@ def _shifted(said: NDArray[np.float64], slope: float, intercept: float) -> NDArr
 
 
 def _baselines(
-    examples: Examples, columns: NDArray[np.int64], split: str, seed: int, tell: Progress
+    examples: Examples, columns: NDArray[np.int64], folds: list[Fold], seed: int, tell: Progress
 ) -> dict[str, Any]:
     """Return the figures of simpler models on the same folds."""
     from sklearn.dummy import DummyClassifier
@@ -368,7 +339,7 @@ def _baselines(
     for name, estimator in simple.items():
         tell(f"baseline: {name}")
         said = np.zeros(examples.labels.size)
-        for rows, held in _folds(examples, split, seed):
+        for rows, held in folds:
             fitted = _fit(estimator, examples.features[rows][:, columns], examples.labels[rows])
             said[held] = fitted.predict_proba(examples.features[held][:, columns])[:, 1]
         asked = examples.in_scope

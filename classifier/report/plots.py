@@ -58,14 +58,14 @@ def _figure_class() -> "type[Figure]":
     return Picture
 
 
-def _axes(width: float = 6.4, height: float = 3.6) -> "tuple[Figure, Axes]":
+def axes_of(width: float = 6.4, height: float = 3.6) -> "tuple[Figure, Axes]":
     figure = _figure_class()(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _label(text: object) -> str:
+def label_of(text: object) -> str:
     """Return a word that any font has and that is not taken for mathematics."""
     return safe_text(text, 30).encode("ascii", "backslashreplace").decode().replace("$", "\\$")
 
@@ -120,7 +120,7 @@ class Plots:
     def verdicts(self) -> "Figure":
         """Draw the flows of each class of use by verdict, and the inside addresses hit."""
         found = self._impact()
-        figure, axes = _axes()
+        figure, axes = axes_of()
         services = found.services
         order = services.groupby("service")["flows"].sum().sort_values(ascending=False)
         shown = list(order.index[:_MOST_SERVICES])[::-1]
@@ -143,7 +143,7 @@ class Plots:
                     text = f"{value:,.0f}"
                     axes.text(middle, row, text, ha="center", va="center", size=8)
             left += values
-        axes.set_yticks(names, [_label(service) for service in shown])
+        axes.set_yticks(names, [label_of(service) for service in shown])
         hit = found.verdicts.set_index("verdict")["flows"].iloc[1:].sum()
         axes.set_title(f"{hit:,} of {found.flows:,} flows are flagged or worse", loc="left")
         axes.set_xlabel("flows")
@@ -156,7 +156,7 @@ class Plots:
         """Draw how many packets and how long it took until flows were identified."""
         found = self._impact()
         curve = found.decisions
-        figure, axes = _axes()
+        figure, axes = axes_of()
         packets = curve[curve["by"] == "packet"]
         if len(packets):
             last = float(packets["at"].max())
@@ -186,7 +186,7 @@ class Plots:
         """Draw precision against the base rate of VPNs, with 95 % intervals."""
         found = self._impact()
         rates = found.base_rates
-        figure, axes = _axes()
+        figure, axes = axes_of()
         for verdict in ("flag", "would_throttle", "would_block"):
             mine = rates[rates["verdict"] == verdict].sort_values("base_rate")
             if len(mine):
@@ -239,7 +239,7 @@ class Plots:
                 "reliability needs labels", remedy="give classify(labels=...) a labels.csv"
             )
         p, y = probability[known], truth[known]
-        figure, axes = _axes(4.8, 4.4)
+        figure, axes = axes_of(4.8, 4.4)
         axes.plot([0, 1], [0, 1], color="#777777", linestyle=":", label="as stated")
         bin_of = np.minimum((p * bins).astype(int), bins - 1)
         for number in np.unique(bin_of):
@@ -272,7 +272,7 @@ class Plots:
         """
         delays = getattr(delays, "added_delay_ns", delays)
         kinds = delays if hasattr(delays, "items") else {"all": delays}
-        figure, axes = _axes()
+        figure, axes = axes_of()
         worst = ""
         styles = ("-", "--", ":", "-.")
         floor = 1e-3  # microseconds: what is less is drawn there, as there is no log of 0
@@ -283,11 +283,11 @@ class Plots:
                 continue
             above = 100 * (1 - np.arange(some.size) / some.size)
             axes.step(
-                np.maximum(some, floor), above, where="post", label=_label(name),
+                np.maximum(some, floor), above, where="post", label=label_of(name),
                 linestyle=styles[number % 4], lw=2,
             )  # fmt: skip
             worst = worst or (
-                f"1 % of {_label(name)} packets wait longer than {np.quantile(some, 0.99):,.3g} us"
+                f"1 % of {label_of(name)} packets wait longer than {np.quantile(some, 0.99):,.3g} us"
             )
         axes.set_title(worst or "No packet passed", loc="left")
         low, high = axes.get_xlim()

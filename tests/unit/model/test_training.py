@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from sklearn.ensemble import RandomForestClassifier
 
 import classifier
 from classifier.errors import ClassifierError, ModelError, ModelMismatchError
+from classifier.learning import write_plots
 from classifier.model import FEATURE_NAMES
+from classifier.model.bench import KINDS, kind_of
 from classifier.model.files import load_model, save_model
 from classifier.model.learned import BASE_PROBABILITY, NAMED_PROBABILITY, shrunk, unasked
 from classifier.model.novelty import BEYOND
@@ -65,6 +68,54 @@ def test_baselines_and_left_out_families_stand_beside_the_model(outcome: Outcome
     assert set(outcome.report["baselines"]) == {"majority", "nearest neighbour", "single tree"}
     assert outcome.report["baselines"]["majority"]["auc"] < 0.7
     assert set(outcome.report["left_out_families"]) <= {"openvpn", "stunnel"}
+
+
+def test_more_captures_find_more_and_intervals_hold_the_figures(outcome: Outcome) -> None:
+    points = outcome.report["learning_curve"]
+    assert [p["captures"] for p in points] == sorted(p["captures"] for p in points)
+    assert points[-1]["captures"] == pytest.approx(12 * 4 / 5, abs=0.5)
+    assert points[-1]["auc"] > points[0]["auc"]
+    assert points[-1]["auc"] == pytest.approx(outcome.report["in_scope"]["auc"], abs=0.02)
+    for point in points:
+        low, high = point["auc_interval"]
+        assert low <= point["auc"] <= high
+        assert high - low > 0
+
+
+def test_the_kind_that_tells_is_the_most_important_and_noise_is_not(outcome: Outcome) -> None:
+    rows = outcome.report["importance"]
+    assert rows[0]["kind"] == kind_of("orig_size_mean") == "sizes"
+    assert rows[0]["auc_lost"] > 0.2
+    assert all(abs(row["auc_lost"]) < 0.1 for row in rows[1:])
+    assert sum(row["columns"] for row in rows) == len(outcome.model.features)
+
+
+def test_every_feature_is_of_a_kind() -> None:
+    assert {kind_of(name) for name in FEATURE_NAMES} == set(KINDS)
+
+
+def test_reliability_has_every_flow_that_is_asked_about(outcome: Outcome) -> None:
+    bins = outcome.report["reliability"]
+    assert sum(n for _, _, n in bins) == outcome.report["in_scope"]["flows"]
+    error = sum(abs(said - true) * n for said, true, n in bins) / sum(n for _, _, n in bins)
+    assert error == pytest.approx(outcome.report["in_scope"]["calibration_error"])
+
+
+def test_a_card_says_what_was_measured_and_plots_are_drawn(
+    outcome: Outcome, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib", reason="plots need matplotlib")
+    paths = write_plots(outcome, tmp_path)
+    assert [path.name for path in paths] == [
+        "reliability.svg",
+        "learning_curve.svg",
+        "importance.svg",
+    ]
+    for path in paths:
+        ElementTree.parse(path)
+    drawn = paths[2].read_bytes()
+    write_plots(outcome, tmp_path)
+    assert paths[2].read_bytes() == drawn
 
 
 def test_a_capture_specific_mark_fools_a_random_split_and_not_a_grouped_one() -> None:
