@@ -3,11 +3,8 @@
 To add a detector: write the file, name it in ``DETECTORS``, test it.
 """
 
-import dataclasses
 import difflib
 from collections.abc import Iterable, Sequence
-
-import numpy as np
 
 from classifier.detectors import (
     ah,
@@ -46,6 +43,7 @@ from classifier.detectors import (
     yggdrasil,
     zerotier,
 )
+from classifier.detectors._findings import of_rows
 from classifier.detectors.heads import Heads
 from classifier.detectors.interface import Detector
 from classifier.errors import ClassifierError
@@ -108,22 +106,19 @@ def run_detectors(batch: FlowBatch, detectors: Sequence[Detector] = DETECTORS) -
     list of Evidence
         By detector, then by flow.
     """
-    present = set(np.flatnonzero(np.bincount(batch.flows["proto"])).tolist())
     heads = Heads(batch)
     found: list[Evidence] = []
     for detector in detectors:
-        if not present.intersection(detector.transport):
+        if not heads.present.intersection(detector.transport):
             continue
         if detector.select is None:
             found += detector.detect(batch)
             continue
-        rows = np.flatnonzero(detector.select(heads) & heads.has_proto(*detector.transport))
+        part = heads.of(detector.transport)
+        rows = part.rows[detector.select(part)]
         if rows.size:
             some = FlowBatch(batch.flows[rows], batch.packets, batch.payload)
-            found += [
-                dataclasses.replace(evidence, flow=int(rows[evidence.flow]))
-                for evidence in detector.detect(some)
-            ]
+            found += of_rows(detector.detect(some), rows)
     return found
 
 

@@ -14,6 +14,7 @@ Offsets are of the first message found, whose length (2 bytes, big-endian) stand
 import re
 
 import numpy as np
+from numpy.typing import NDArray
 
 from classifier.detectors._columns import head
 from classifier.detectors._dialogue import SIDES, row_of_byte
@@ -26,6 +27,8 @@ TCP, SYN = 6, 0x02
 MESSAGE = re.compile(rb"(?s)(?=[\x00-\x07].[\x48-\x4f]\x00)")
 LENGTH_BYTES, HEADER_BYTES, PACKET_ID, SECRET, SECRET_BYTES = 2, 4, 4, 8, 16
 LEAST_BYTES, STEP_MOST, DIFFERENT_LEAST = 25, 64, 10
+HEAD_LEAST = LENGTH_BYTES + LEAST_BYTES + LENGTH_BYTES + SECRET + SECRET_BYTES
+ENDS = ("start", "stop")
 
 
 def _is_secret(data: bytes, at: int) -> bool:
@@ -50,6 +53,21 @@ def _chain(data: bytes) -> int:
     return 0
 
 
+def _may_hold(batch: FlowBatch, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which of the flows ``rows`` have a place in a head where ``MESSAGE`` matches."""
+    ends = [np.concatenate([batch.flows[f"{s}_{end}"][rows] for s in SIDES]) for end in ENDS]
+    sides = np.flatnonzero(ends[1] - ends[0] >= HEAD_LEAST)
+    start, stop = (end[sides] for end in ends)
+    view = batch.payload.data
+    spans = zip(start.tolist(), stop.tolist(), strict=True)
+    heads = np.frombuffer(b"".join([view[first:last] for first, last in spans]), np.uint8)
+    at = np.flatnonzero((heads[3:] == 0) & (heads[2:-1] & 0xF8 == 0x48))
+    at = at[heads[at] < 8]
+    found = np.zeros(rows.size, np.bool_)
+    found[sides[np.searchsorted(np.cumsum(stop - start), at, side="right")] % rows.size] = True
+    return found
+
+
 def find_chains(batch: FlowBatch, known: set[int]) -> list[Evidence]:
     """Find pairs of data messages in TCP flows whose beginning was not captured.
 
@@ -66,9 +84,11 @@ def find_chains(batch: FlowBatch, known: set[int]) -> list[Evidence]:
     """
     flows, evidence = batch.flows, []
     some = flows["packets_stop"] > flows["packets_start"]
-    for flow in np.flatnonzero((flows["proto"] == TCP) & some).tolist():
-        begins = batch.packets["tcp_flags"][flows["packets_start"][flow]] & SYN
-        if begins or flow in known:
+    rows = np.flatnonzero((flows["proto"] == TCP) & some)
+    late = batch.packets["tcp_flags"][flows["packets_start"][rows]] & SYN == 0
+    rows = rows[late]
+    for flow in rows[_may_hold(batch, rows)].tolist():
+        if flow in known:
             continue
         for direction, side in enumerate(SIDES):
             end = _chain(head(batch, flow, side))

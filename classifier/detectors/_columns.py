@@ -63,19 +63,23 @@ class Exchange(NamedTuple):
         What the heads of both streams must match from their first byte. Patterns take linear time.
     text : str
         What was seen, in words.
+    holds : bytes
+        What every such request holds somewhere, where many others begin as it does.
     """
 
     begins: bytes
     request: re.Pattern[bytes]
     answer: re.Pattern[bytes]
     text: str
+    holds: bytes = b""
 
 
 def begins_exchange(heads: Heads, exchanges: Sequence[Exchange]) -> NDArray[np.bool_]:
     """Return a mask of the flows that begin as one of the requests, shape (n_flows,)."""
-    found = np.zeros(heads.flows.size, np.bool_)
+    found = np.zeros(heads.size, np.bool_)
     for exchange in exchanges:
-        found |= heads.starts_with(exchange.begins)
+        begun = heads.starts_with(exchange.begins)
+        found |= heads.holds(begun, [exchange.holds], "orig") if exchange.holds else begun
     return found
 
 

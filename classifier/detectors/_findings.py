@@ -4,7 +4,7 @@ A kernel fills one row of ``hits`` for each flow that it recognises; ``collect``
 the rows into ``Evidence``. Python objects are made for those flows only.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from classifier.tables import Evidence, FlowBatch, Strength
 
-__all__ = ["FIRST", "FLOW_ROW", "LAST", "MEANING", "STARTS", "VALUE", "Meaning", "collect"]
+__all__ = [
+    "FIRST",
+    "FLOW_ROW",
+    "LAST",
+    "MEANING",
+    "STARTS",
+    "VALUE",
+    "Meaning",
+    "collect",
+    "of_rows",
+]
 
 # Columns of ``hits``: int64, shape (n_flows, 6)
 FLOW_ROW = 0  # row of FlowBatch.flows
@@ -30,6 +40,14 @@ class Meaning(NamedTuple):
     strength: Strength
     text: str
     family: str
+
+
+def of_rows(evidence: Iterable[Evidence], rows: NDArray[np.int64]) -> list[Evidence]:
+    """Return what was found in some flows of a batch, by their rows in the batch."""
+    return [
+        Evidence(int(rows[e.flow]), e.detector, e.strength, e.detail, e.packet, e.family, e.starts)
+        for e in evidence
+    ]
 
 
 def collect(

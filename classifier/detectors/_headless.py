@@ -13,7 +13,7 @@ from classifier.detectors._messages import Ints, Mask, Messages, look_random
 from classifier.detectors.heads import Heads
 from classifier.tables import FlowBatch
 
-__all__ = ["LENGTH_BYTES", "TCP", "Headless", "may_be_headless", "read_headless"]
+__all__ = ["LENGTH_BYTES", "TCP", "Headless", "in_blocks", "may_be_headless", "read_headless"]
 
 TCP = 6
 MESSAGES_LEAST = 4  # of each side: 16 bytes agree among four by chance in one flow of a million
@@ -48,8 +48,8 @@ class Headless(NamedTuple):
         return clean
 
 
-def read_headless(batch: FlowBatch, shift: int = 0) -> Headless:
-    """Read the messages of flows of one transport.
+def read_headless(batch: FlowBatch, shift: int = 0) -> Headless | None:
+    """Read the messages of flows of one transport; None where no flow holds.
 
     Parameters
     ----------
@@ -63,12 +63,16 @@ def read_headless(batch: FlowBatch, shift: int = 0) -> Headless:
     ours = whole & (m.kept >= HEAD + shift) & m.random(shift, WIDTH)
     n = m.count(ours)
     holds = (n.min(axis=1) >= MESSAGES_LEAST) & (m.count(~ours).sum(axis=1) == 0)
+    if not holds.any():
+        return None
     low = np.full((2 * m.n_flows, HEAD), 255, np.uint8)
     high = np.zeros((2 * m.n_flows, HEAD), np.uint8)
     head, side = m.bytes[:, shift : shift + HEAD], m.flow * 2 + m.direction
     np.minimum.at(low, side, head)
     np.maximum.at(high, side, head)
     holds &= (low < high).all(axis=1).reshape(-1, 2).all(axis=1)
+    if not holds.any():
+        return None
     pairs = np.unique(np.stack([m.flow, size], axis=1), axis=0)
     sizes = np.bincount(pairs[:, 0], minlength=m.n_flows).astype(np.int64)
     return Headless(m, holds, size, sizes, n.sum(axis=1))
@@ -76,13 +80,45 @@ def read_headless(batch: FlowBatch, shift: int = 0) -> Headless:
 
 def may_be_headless(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows with messages of both sides that begin with random bytes."""
-    tcp = heads.flows["proto"] == TCP
-    chosen: Mask = np.ones(heads.flows.size, np.bool_)
+    return heads.once(_may_be_headless)
+
+
+def _may_be_headless(heads: Heads) -> NDArray[np.bool_]:
+    chosen: Mask = np.ones(heads.size, np.bool_)
     for side in ("orig", "resp"):
-        chosen &= heads.flows[f"{side}_payload_packets"] >= MESSAGES_LEAST
+        chosen &= heads.column(f"{side}_payload_packets") >= MESSAGES_LEAST
+    rows = np.flatnonzero(chosen)
+    tcp = heads.column("proto")[rows] == TCP
     for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
-        chosen &= (kept >= HEAD + LENGTH_BYTES) & ~(tcp & (head[:, 0] > HIGH_BYTE_MOST))
-        for over_tcp, shift in ((False, 0), (True, LENGTH_BYTES)):
-            rows = np.flatnonzero(chosen & (tcp == over_tcp))
-            chosen[rows] = look_random(head[rows], kept[rows], shift, shift + HEAD)
+        head, kept = head[rows], kept[rows]
+        sound = (kept >= HEAD + LENGTH_BYTES) & ~(tcp & (head[:, 0] > HIGH_BYTE_MOST))
+        shifted = look_random(head, kept, LENGTH_BYTES, LENGTH_BYTES + HEAD)
+        sound &= np.where(tcp, shifted, look_random(head, kept, 0, HEAD))
+        rows, tcp = rows[sound], tcp[sound]
+    chosen[:] = False
+    chosen[rows] = True
     return chosen
+
+
+def in_blocks(heads: Heads, chosen: Mask, block: int) -> Mask:
+    """Choose those flows whose messages have sizes that all leave one rest.
+
+    Parameters
+    ----------
+    heads : Heads
+    chosen : ndarray of bool, shape (n_flows,)
+    block : int
+        A power of two.
+    """
+    rows = np.flatnonzero(chosen)
+    first = heads.column("packets_start")[rows]
+    n = heads.column("packets_stop")[rows] - first
+    rows, first, n = rows[n > 0], first[n > 0], n[n > 0]
+    begins = np.cumsum(n) - n
+    size = heads.batch.packets["payload_bytes"][np.arange(n.sum()) + np.repeat(first - begins, n)]
+    rest, empty = size & (block - 1), size == 0
+    any_bit = np.bitwise_or.reduceat(np.where(empty, 0, rest), begins)
+    every_bit = np.bitwise_and.reduceat(np.where(empty, block - 1, rest), begins)
+    alike: Mask = np.zeros(heads.size, np.bool_)
+    alike[rows] = any_bit == every_bit
+    return alike

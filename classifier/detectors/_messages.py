@@ -8,14 +8,15 @@ and direction. ``report`` turns masks over flows into evidence. Memory is bounde
 ``CHUNK_FLOWS`` flows at a time.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.detectors._findings import Meaning
+from classifier.detectors._findings import Meaning, of_rows
+from classifier.detectors.heads import first_bytes
 from classifier.tables import Evidence, FlowBatch
 
 __all__ = ["CHUNK_FLOWS", "Case", "Messages", "head_of", "look_random", "number", "report", "scan"]
@@ -69,15 +70,7 @@ def head_of(batch: FlowBatch, side: str, width: int) -> tuple[NDArray[np.uint8],
         uint8, shape (n_flows, width), zeros beyond the end; int64, shape (n_flows,), not cut.
     """
     start, stop = batch.flows[f"{side}_start"], batch.flows[f"{side}_stop"]
-    return _cut(batch.payload, start, stop, width), stop - start
-
-
-def _cut(payload: NDArray[np.uint8], start: Ints, stop: Ints, width: int) -> NDArray[np.uint8]:
-    place = np.arange(width)
-    inside = place < (stop - start)[:, None]
-    if not payload.size:
-        return np.zeros(inside.shape, np.uint8)
-    return np.where(inside, payload[np.where(inside, start[:, None] + place, 0)], np.uint8(0))
+    return first_bytes(batch.payload, start, stop - start, width), stop - start
 
 
 class Messages:
@@ -111,8 +104,13 @@ class Messages:
         self.direction: Ints = packets["direction"].astype(np.int64)
         self.wire: Ints = packets["payload_bytes"].astype(np.int64)
         self.kept: Ints = packets["stop"] - packets["start"]
-        self.bytes = _cut(batch.payload, packets["start"], packets["stop"], width)
+        self._start, self._payload, self._width = packets["start"], batch.payload, width
         self._side = self.flow * 2 + self.direction
+
+    @cached_property
+    def bytes(self) -> NDArray[np.uint8]:
+        """First bytes of the payloads; only rules that are not about sizes alone ask for them."""
+        return first_bytes(self._payload, self._start, self.kept, self._width)
 
     def be(self, at: int, size: int) -> Ints:
         """Read a number, most significant byte first."""
@@ -133,13 +131,14 @@ class Messages:
     def first(self, mask: Mask) -> Ints:
         """Return the packet row of each flow's first such message, ``NO_ROW`` where none."""
         found = np.full(self.n_flows, NO_ROW)
-        np.minimum.at(found, self.flow[mask], self.row[mask])
+        chosen = np.flatnonzero(mask)[::-1]  # of several assignments the last one stays
+        found[self.flow[chosen]] = self.row[chosen]
         return found
 
     def last(self, mask: Mask) -> Ints:
         """Return the packet row of each flow's last such message, -1 where none."""
         found = np.full(self.n_flows, -1)
-        np.maximum.at(found, self.flow[mask], self.row[mask])
+        found[self.flow[mask]] = self.row[mask]
         return found
 
     def both(self, mask: Mask) -> Ints:
@@ -154,7 +153,7 @@ class Messages:
         Shape (n_flows, 2).
         """
         found = np.zeros(2 * self.n_flows, np.int64)
-        chosen = np.flatnonzero(mask)[::-1]  # of several assignments the last one stays
+        chosen = np.flatnonzero(mask)[::-1]
         found[self._side[chosen]] = values[chosen]
         return found.reshape(-1, 2)
 
@@ -166,6 +165,8 @@ class Messages:
         or overtaken (falls back by ``most`` at most) does not count; any other takes one away.
         """
         chosen = np.flatnonzero(mask)
+        if not chosen.size:
+            return np.zeros((self.n_flows, 2), np.int64)
         chosen = chosen[np.argsort(self._side[chosen], kind="stable")]
         side, key, counter = self._side[chosen], key[chosen], counter[chosen]
         new = np.ones(chosen.size, np.bool_)
@@ -233,5 +234,5 @@ def scan(batch: FlowBatch, judge: Callable[[FlowBatch], Iterable[Evidence]]) -> 
     found: list[Evidence] = []
     for start in range(0, batch.flows.size, CHUNK_FLOWS):
         part = FlowBatch(batch.flows[start : start + CHUNK_FLOWS], batch.packets, batch.payload)
-        found += [dataclasses.replace(e, flow=e.flow + start) for e in judge(part)]
+        found += of_rows(judge(part), np.arange(start, start + part.flows.size))
     return found

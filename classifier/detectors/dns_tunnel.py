@@ -458,15 +458,18 @@ def _is_digit(text: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose DNS with several questions, or whose first label is one of those of the tunnels."""
     chosen = heads.starts_with(RAW_MAGIC.to_bytes(3, "big"))
-    flows = heads.flows
-    several = np.minimum(flows["orig_packets"], flows["resp_packets"]) >= ANSWERS_LEAST
+    packets = np.minimum(heads.column("orig_packets"), heads.column("resp_packets"))
+    several = packets >= ANSWERS_LEAST
     for first, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
         dns = (kept > HEADER_BYTES + HEX_DIGITS) & (first[:, 2] & 0x78 == 0)
         dns &= (first[:, 4] == 0) & (first[:, 5] == 1) & (first[:, 12] <= LABEL_MOST)
+        chosen |= dns & several
+        rows = np.flatnonzero(dns & ~chosen)
+        first = first[rows]
         version = (first[:, 12] == VERSION_LABEL) & (first[:, 13] | 0x20 == VERSION_LETTER)
         dnscat = (first[:, 13:19] | 0x20 == np.frombuffer(b"dnscat", np.uint8)).all(axis=1)
         hexadecimal = (first[:, 12] >= HEX_DIGITS) & _is_digit(first[:, 13:23]).all(axis=1)
-        chosen |= dns & (several | version | dnscat | hexadecimal)
+        chosen[rows] = version | dnscat | hexadecimal
     return chosen
 
 

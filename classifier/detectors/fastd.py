@@ -89,21 +89,22 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     shake |= prefixed & _is_handshake(m.bytes, PREFIX_BYTES, m.wire)
     windows = np.lib.stride_tricks.sliding_window_view(m.bytes[shake], NAME.size, axis=1)
     shake[shake] = (windows == NAME).all(axis=2).any(axis=1)
-    n_shake = m.count(shake)
 
     new = (m.be(0, 1) == DATA) & m.random(8, 24)
     old = (m.be(0, 1) == OLD_DATA) & (m.be(8, 1) == 0) & m.random(9, 24)
     data = (new | old) & (m.be(1, NONCE_HIGH_BYTES) == 0) & (m.wire >= DATA_LEAST)
     data &= m.kept >= 16
-    nonce = m.be(1, 7)
-    parity = m.value(data, (nonce & 1) + 1)
-    counts = m.run(data, nonce & 1, nonce, STEP_MOST)
-    runs = (counts.min(axis=1) >= RUN_LEAST) & (parity[:, 0] != parity[:, 1])
     plain = (m.be(0, 1) == DATA) & (m.be(1, 1) == IPV4) & (m.be(3, 2) == m.wire - 1)
     at = 1 + ETHERNET_BYTES
     framed = (m.be(0, 1) == DATA) & (m.be(at - 2, 2) == ETHERTYPE_IPV4) & (m.be(at, 1) == IPV4)
     plain |= framed & (m.be(at + 2, 2) == m.wire - at)
-    n_plain = m.count(plain)
+    if not (shake.any() or data.any() or plain.any()):
+        return []
+    nonce = m.be(1, 7)
+    parity = m.value(data, (nonce & 1) + 1)
+    counts = m.run(data, nonce & 1, nonce, STEP_MOST)
+    runs = (counts.min(axis=1) >= RUN_LEAST) & (parity[:, 0] != parity[:, 1])
+    n_shake, n_plain = m.count(shake), m.count(plain)
     first = m.first(shake)
     cases = [
         Case(n_shake.min(axis=1) > 0, BOTH, first, m.both(shake)),
@@ -122,12 +123,12 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
 
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows that begin with a handshake message, or in which both sides begin with data."""
-    chosen = np.zeros(heads.flows.size, np.bool_)
-    data, plain = (np.ones(heads.flows.size, np.bool_) for _ in range(2))
-    unknown = np.full(heads.flows.size, -1)
+    chosen = np.zeros(heads.size, np.bool_)
+    data, plain = (np.ones(heads.size, np.bool_) for _ in range(2))
     for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
-        chosen |= _is_handshake(head, 0, unknown) & (kept >= 9)
-        chosen |= _is_handshake(head, PREFIX_BYTES, unknown) & (head[:, 0] == PREFIX >> 24)
+        for at, first, least in ((0, 1, 9), (PREFIX_BYTES, PREFIX >> 24, 0)):
+            rows = np.flatnonzero((head[:, 0] == first) & (kept >= least))
+            chosen[rows] |= _is_handshake(head[rows], at, np.full(rows.size, -1))
         data &= ((head[:, 0] == DATA) | (head[:, 0] == OLD_DATA)) & (kept >= 16)
         data &= (head[:, 1] == 0) & (head[:, 2] == 0)
         at = 1 + ETHERNET_BYTES

@@ -35,7 +35,8 @@ the rule; UDP; flows whose SYN is not in the capture, or whose first payload was
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.detectors.heads import Heads
+from classifier.detectors._messages import NO_ROW, Messages
+from classifier.detectors.heads import Heads, first_bytes
 from classifier.detectors.interface import Detector
 from classifier.tables import Evidence, FlowBatch, Strength
 
@@ -48,7 +49,7 @@ HTTP_VERBS = (b"GET ", b"PUT ", b"POST ", b"HEAD ")
 FLOWS_AT_ONCE = 1024  # of 1.5 KB each, so that the work stays in the cache
 
 _NAME = "fully-encrypted"
-_ONES = np.array([value.bit_count() for value in range(256)], np.int64)
+_ONES = np.array([value.bit_count() for value in range(256)], np.uint8)
 
 
 def exemption(payload: bytes) -> int:
@@ -65,14 +66,9 @@ def exemption(payload: bytes) -> int:
 
 def _exemptions(data: NDArray[np.uint8], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the first exemption of each row, 0 for none; ``data`` is zero beyond the sizes."""
-    ones = _ONES[data].sum(axis=1) / sizes
-    printable = (data >= 0x20) & (data <= 0x7E)
-    counts = np.zeros((data.shape[0], data.shape[1] + 1), np.int64)
-    np.cumsum(printable, axis=1, out=counts[:, 1:])
-    run = RUN_PRINTABLE + 1
-    in_a_row = np.zeros(data.shape[0], np.bool_)
-    if data.shape[1] >= run:
-        in_a_row = ((counts[:, run:] - counts[:, :-run]) == run).any(axis=1)
+    ones = _ONES[data].sum(axis=1, dtype=np.int64) / sizes
+    printable = data - np.uint8(0x20) <= 0x7E - 0x20  # below 0x20 it wraps to more
+    first = printable[:, :FIRST_PRINTABLE]
     padded = np.zeros((data.shape[0], 6), np.uint8)
     padded[:, : min(6, data.shape[1])] = data[:, :6]
     tls = (padded[:, 0] >= 0x16) & (padded[:, 0] <= 0x17) & (padded[:, 1] == 3)
@@ -81,12 +77,25 @@ def _exemptions(data: NDArray[np.uint8], sizes: NDArray[np.int64]) -> NDArray[np
         known |= (padded[:, : len(verb)] == np.frombuffer(verb, np.uint8)).all(axis=1)
     holds = [
         (ones <= ONES_LEAST) | (ones >= ONES_MOST),
-        counts[:, min(FIRST_PRINTABLE, data.shape[1])] == FIRST_PRINTABLE,
-        2 * counts[:, -1] > sizes,
-        in_a_row,
+        first.all(axis=1) & (first.shape[1] == FIRST_PRINTABLE),
+        2 * np.count_nonzero(printable, axis=1) > sizes,
         known,
     ]
-    return np.select(holds, [1, 2, 3, 4, 5], 0).astype(np.int64)
+    found = np.select(holds, [1, 2, 3, 5], 0)
+    left = np.flatnonzero((found == 0) | (found == 5))
+    found[left[_in_a_row(printable[left])]] = 4
+    return found.astype(np.int64)
+
+
+def _in_a_row(printable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell which rows have more than ``RUN_PRINTABLE`` printable bytes one after another."""
+    run = RUN_PRINTABLE + 1
+    if printable.shape[1] < run:
+        return np.zeros(printable.shape[0], np.bool_)
+    counts = np.zeros((printable.shape[0], printable.shape[1] + 1), np.int32)
+    np.cumsum(printable, axis=1, out=counts[:, 1:])
+    long: NDArray[np.bool_] = ((counts[:, run:] - counts[:, :-run]) == run).any(axis=1)
+    return long
 
 
 def select(heads: Heads) -> NDArray[np.bool_]:
@@ -94,27 +103,16 @@ def select(heads: Heads) -> NDArray[np.bool_]:
     first = heads.orig[:, :FIRST_PRINTABLE]
     text = ((first >= 0x20) & (first <= 0x7E)).all(axis=1)
     tls = (first[:, 0] >= 0x16) & (first[:, 0] <= 0x17) & (first[:, 1] == 3) & (first[:, 2] <= 9)
-    chosen: NDArray[np.bool_] = heads.has_proto(TCP) & (heads.flows["start_seen"] > 0)
+    chosen: NDArray[np.bool_] = heads.has_proto(TCP) & (heads.column("start_seen") > 0)
     chosen &= (heads.orig_kept > 0) & ~text & ~tls
     return chosen
 
 
-def _first_rows(batch: FlowBatch) -> NDArray[np.int64]:
-    """Return the row of the originator's first packet with payload of each flow, -1 for none."""
-    flows = batch.flows
-    has = np.flatnonzero((batch.packets["direction"] == 0) & (batch.packets["payload_bytes"] > 0))
-    if not has.size:
-        return np.full(flows.size, -1, np.int64)
-    at = np.searchsorted(has, flows["packets_start"])
-    rows = has[np.minimum(at, has.size - 1)]
-    inside = (at < has.size) & (rows < flows["packets_stop"])
-    return np.where(inside, rows, -1)
-
-
 def detect(batch: FlowBatch) -> list[Evidence]:
     """Apply the rule to the TCP flows of a batch."""
-    rows = _first_rows(batch)
-    flows = np.flatnonzero((rows >= 0) & (batch.flows["start_seen"] > 0))
+    m = Messages(batch, 0)
+    rows = m.first(m.direction == 0)
+    flows = np.flatnonzero((rows < NO_ROW) & (batch.flows["start_seen"] > 0))
     packets = batch.packets[rows[flows]]
     kept = packets["stop"] - packets["start"]
     flows = flows[kept == packets["payload_bytes"]]
@@ -122,11 +120,9 @@ def detect(batch: FlowBatch) -> list[Evidence]:
     for first in range(0, flows.size, FLOWS_AT_ONCE):
         part = flows[first : first + FLOWS_AT_ONCE]
         start, stop = (batch.packets[name][rows[part]] for name in ("start", "stop"))
-        place = np.arange(int((stop - start).max()))
-        inside = place < (stop - start)[:, None]
-        at = np.where(inside, start[:, None] + place, 0)
-        data = np.where(inside, batch.payload[at], np.uint8(0))
-        for flow in part[_exemptions(data, stop - start) == 0].tolist():
+        size = stop - start
+        data = first_bytes(batch.payload, start, size, int(size.max()))
+        for flow in part[_exemptions(data, size) == 0].tolist():
             row = int(rows[flow])
             size, frame = int(batch.packets["payload_bytes"][row]), int(batch.packets["frame"][row])
             detail = f"first {size} bytes of the client meet no exemption Ex1-Ex5, packet {frame}"

@@ -57,6 +57,7 @@ UPGRADE = re.compile(rb"\nUpgrade: *websocket\r\n", re.IGNORECASE)
 PROTOCOL = re.compile(rb"\nSec-WebSocket-Protocol: *([^\r\n]{1,200})", re.IGNORECASE)
 CHISEL = re.compile(rb"chisel-v[0-9]{1,3}$")
 BEARER = re.compile(rb"v1, *authorization\.bearer\.[A-Za-z0-9_-]")
+NAMES = (b"chisel-v", b"authorization.bearer.")
 EVENTS = re.compile(rb"GET /[^ ?]{1,100}/events(?:\?[^ ]{0,200})? HTTP/1\.1\r\n")
 SSH_FRAME = re.compile(rb"[\x81\x82](?:[\x00-\x7d]|\x7e[\x00-\xff]{2})SSH-2\.0-")
 SWITCHED, FINE = re.compile(rb"HTTP/1\.1 101[ \r]"), re.compile(rb"HTTP/1\.[01] 200[ \r]")
@@ -124,7 +125,7 @@ def _websocket(d: Dialogue) -> Evidence | None:
 
 
 def select(heads: Heads) -> NDArray[np.bool_]:
-    """Choose httptunnel's path, and requests answered 101 or not at all.
+    """Choose httptunnel's path, and requests answered 101, or not at all where they name a tunnel.
 
     Every other request of the web is answered with another code, and left out.
     """
@@ -132,9 +133,9 @@ def select(heads: Heads) -> NDArray[np.bool_]:
         b"POST /index.html?crap="
     )
     switched = heads.starts_with(b"HTTP/1.1 101")
-    silent = (heads.orig_kept == 0) | (heads.resp_kept == 0)
-    chosen: NDArray[np.bool_] = crap | switched | (silent & heads.starts_with(GET))
-    return chosen
+    silent = ((heads.orig_kept == 0) | (heads.resp_kept == 0)) & heads.starts_with(GET)
+    chosen: NDArray[np.bool_] = crap | switched
+    return chosen | heads.holds(silent & ~chosen, NAMES, "orig", "resp")
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:

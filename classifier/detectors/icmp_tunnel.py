@@ -276,9 +276,9 @@ def select(heads: Heads) -> NDArray[np.bool_]:
     kept = np.minimum(np.minimum(heads.orig_kept, heads.resp_kept), first.shape[1])
     shared = np.arange(first.shape[1]) < kept[:, None]
     same = ((first == answer) | ~shared).all(axis=1) & (kept > 0)
-    several = heads.flows["orig_packets"] + heads.flows["resp_packets"] > 2 * UNLIKE_LEAST
+    several = heads.column("orig_packets") + heads.column("resp_packets") > 2 * UNLIKE_LEAST
     known = np.zeros(first.shape[0], np.bool_)
-    kind = heads.flows["icmp"] >> 8
+    kind = heads.column("icmp") >> 8
     echo = np.where(
         heads.has_proto(ICMP),
         (kind == ECHO) | (kind == ECHO_REPLY),

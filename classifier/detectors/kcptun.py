@@ -45,12 +45,14 @@ Every cipher but ``none`` and ``null``: the whole datagram then looks random.
 """
 
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.detectors._columns import head, row_of_payload
+from classifier.detectors._dialogue import SIDES
+from classifier.detectors._messages import NO_ROW, Messages
 from classifier.detectors.heads import Heads
 from classifier.detectors.interface import Detector
 from classifier.tables import Evidence, FlowBatch, Strength
@@ -128,13 +130,21 @@ def _read(data: bytes, wire_bytes: int) -> _Datagram | None:
     return found
 
 
-def _judge(batch: FlowBatch, flow: int) -> Evidence | None:
-    rows = [row_of_payload(batch, flow, direction) for direction in (0, 1)]
-    wire = [int(batch.packets["payload_bytes"][row]) for row in rows]
-    sides = [
-        _read(head(batch, flow, side), size)
-        for side, size in zip(("orig", "resp"), wire, strict=True)
-    ]
+def _read_first(batch: FlowBatch, side: int) -> Iterator[tuple[int, _Datagram | None]]:
+    """Yield for each flow the row of a side's first datagram, and what it is."""
+    m, f = Messages(batch, 0), batch.flows
+    first = m.first(m.direction == side)
+    rows = np.where(first == NO_ROW, f["packets_start"], first)
+    wire = batch.packets["payload_bytes"][rows]
+    ends = (f[f"{SIDES[side]}_{end}"].tolist() for end in ("start", "stop"))
+    view = batch.payload.data
+    for row, size, start, stop in zip(rows.tolist(), wire.tolist(), *ends, strict=True):
+        yield row, _read(bytes(view[start:stop]), size)
+
+
+def _judge(
+    batch: FlowBatch, flow: int, rows: tuple[int, int], sides: tuple[_Datagram | None, ...]
+) -> Evidence | None:
     seen = [side for side in sides if side is not None]
     both = len(seen) == 2 and seen[0].conv == seen[1].conv
     opening = next((side.opening for side in seen if side.opening), "")
@@ -158,12 +168,12 @@ def _judge(batch: FlowBatch, flow: int) -> Evidence | None:
 
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows with a command, or the type of error correction, where one may stand."""
-    chosen = np.zeros(heads.flows.size, np.bool_)
+    chosen = np.zeros(heads.size, np.bool_)
     for first, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
-        for at in (CMD, CRYPT_BYTES + CMD):
-            byte = first[:, at]
-            segment = (byte >= PUSH) & (byte <= WINDOW_TOLD) & (kept >= SEGMENT_BYTES)
-            if at == CMD:  # no datagram holds 65,536 bytes; only PUSH has any
+        for at in (0, CRYPT_BYTES):
+            byte = first[:, at + CMD]
+            segment = (byte >= PUSH) & (byte <= WINDOW_TOLD) & (kept >= at + SEGMENT_BYTES)
+            if at == 0:  # no datagram holds 65,536 bytes; only PUSH has any
                 size = first[:, LENGTH : LENGTH + 4]
                 segment &= (size[:, 2] == 0) & (size[:, 3] == 0)
                 segment &= ((size[:, 0] | size[:, 1]) > 0) == (byte == PUSH)
@@ -176,7 +186,11 @@ def select(heads: Heads) -> NDArray[np.bool_]:
 
 def detect(batch: FlowBatch) -> list[Evidence]:
     """Find KCP with readable headers among the UDP flows of a batch."""
-    found = [_judge(batch, flow) for flow in range(batch.flows.size)]
+    read = zip(_read_first(batch, 0), _read_first(batch, 1), strict=True)
+    found = []
+    for flow, ((row, orig), (other, resp)) in enumerate(read):
+        if orig is not None or resp is not None:
+            found.append(_judge(batch, flow, (row, other), (orig, resp)))
     return [evidence for evidence in found if evidence is not None]
 
 

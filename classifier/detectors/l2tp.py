@@ -158,8 +158,12 @@ def _data(m: Messages) -> tuple[Mask, Ints]:
     at += np.where(flags & OFFSET, 2 + _read(m, at, 2), 0)
     two &= (flags & LENGTH == 0) | (m.be(2, 2) == m.wire)
     session = _read(m, ids, 4)
-    two &= (session >> 16 != 0) & (session & 0xFFFF != 0) & _holds_ppp(m, at)
-    three = (m.be(0, 4) == VERSION_3 << 16) & (m.be(4, 4) != 0) & _holds_frame(m)
+    two &= (session >> 16 != 0) & (session & 0xFFFF != 0)
+    three = (m.be(0, 4) == VERSION_3 << 16) & (m.be(4, 4) != 0)
+    if two.any():
+        two &= _holds_ppp(m, at)
+    if three.any():
+        three &= _holds_frame(m)
     return two | three, np.where(three, m.be(4, 4), session)
 
 
@@ -172,6 +176,8 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     control, typed = np.where(over_ip, raw, control), np.where(over_ip, raw & inner_typed, typed)
     data, session = _data(m)
     data = np.where(over_ip, (m.be(0, 4) != 0) & (m.kept >= 4), data)
+    if not (control.any() or typed.any() or data.any()):
+        return []
     session = np.where(over_ip, m.be(0, 4), session)
     place = np.arange(m.wire.size)  # data have no number of their own: a counter that always rises
     counts = m.run(data, session, place, place.size + 1)

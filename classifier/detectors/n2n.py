@@ -95,6 +95,14 @@ def _probe(rows: NDArray[np.uint8], kept: Ints, wire: Ints) -> tuple[Mask, Ints]
     return found, length
 
 
+def _may_be_header(rows: NDArray[np.uint8]) -> Mask:
+    """Tell which messages have a first byte, hops, and flags of either form: few others do."""
+    two = (rows[:, 2] == 0) & (rows[:, 0] >= 2) & (rows[:, 0] <= MOST_VERSION)
+    two &= rows[:, 1] <= HOPS_MOST
+    one = (rows[:, 0] == VERSION_1) & (rows[:, 3] <= 1) & (rows[:, 2] <= HOPS_MOST)
+    return two | (one & (rows[:, 1] >= 1) & (rows[:, 1] <= TYPE_1_MOST))
+
+
 def _probe_1(rows: NDArray[np.uint8], kept: Ints, wire: Ints) -> tuple[Mask, Ints]:
     """Tell which messages are of version 1, as far as they were kept, and how long their names are."""
     name = rows[:, COMMUNITY_1]
@@ -140,10 +148,10 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
 
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows in which either side begins with a version, a type and a community."""
-    found = np.zeros(heads.flows.size, np.bool_)
+    found = np.zeros(heads.size, np.bool_)
     is_udp = heads.has_proto(UDP)
     for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
-        rows = np.flatnonzero(is_udp & (head[:, 0] <= MOST_VERSION))
+        rows = np.flatnonzero(is_udp & _may_be_header(head))
         some = head[rows]
         wire = np.full(rows.size, 1 << 16)
         kept = np.minimum(kept[rows], head.shape[1])

@@ -40,14 +40,19 @@ over TCP, a MAC of 16, 32 and more bytes, and
 messages in several segments or several in one.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.detectors._findings import Meaning
-from classifier.detectors._headless import LENGTH_BYTES, TCP, may_be_headless, read_headless
+from classifier.detectors._findings import Meaning, of_rows
+from classifier.detectors._headless import (
+    LENGTH_BYTES,
+    TCP,
+    in_blocks,
+    may_be_headless,
+    read_headless,
+)
 from classifier.detectors._messages import Case, report, scan
 from classifier.detectors.heads import Heads
 from classifier.detectors.interface import Detector
@@ -88,6 +93,8 @@ STATIC = Meaning(
 
 def _judge_part(batch: FlowBatch, shift: int) -> list[Evidence]:
     read = read_headless(batch, shift)
+    if read is None:
+        return []
     size, m = read.size, read.messages
     fits = np.zeros(m.n_flows, np.bool_)
     for layout in LAYOUTS:
@@ -111,13 +118,13 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     for proto, shift in ((UDP, 0), (TCP, LENGTH_BYTES)):
         rows = np.flatnonzero(batch.flows["proto"] == proto)
         part = FlowBatch(batch.flows[rows], batch.packets, batch.payload)
-        found += [dataclasses.replace(e, flow=int(rows[e.flow])) for e in _judge_part(part, shift)]
+        found += of_rows(_judge_part(part, shift), rows)
     return sorted(found, key=lambda e: e.flow)
 
 
 def select(heads: Heads) -> NDArray[np.bool_]:
-    """Choose flows of both directions whose messages begin with random bytes."""
-    return may_be_headless(heads)
+    """Choose flows of both directions whose messages begin with random bytes, in whole blocks."""
+    return in_blocks(heads, may_be_headless(heads), min(layout.block for layout in LAYOUTS))
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:

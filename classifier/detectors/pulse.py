@@ -44,6 +44,7 @@ _EXCHANGES = (
         re.compile(rb"GET /\S* HTTP/1\.1\r\n(?:[^\r\n]+\r\n)*?(?i:upgrade): IF-T/TLS 1\.0\r\n"),
         re.compile(rb"HTTP/1\.1 101 "),
         "upgrade to IF-T",
+        b": IF-T/TLS 1.0\r\n",
     ),
     Exchange(
         b"POST /dana/js?prot=1&svc=",

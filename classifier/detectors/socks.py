@@ -253,7 +253,7 @@ def _relay(batch: FlowBatch, flow: int) -> Evidence | None:
 
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows in which one side begins as a client and the other as a server, or not at all."""
-    chosen = np.zeros(heads.flows.size, np.bool_)
+    chosen = np.zeros(heads.size, np.bool_)
     pairs = (
         (heads.orig, heads.orig_kept, heads.resp, heads.resp_kept),
         (heads.resp, heads.resp_kept, heads.orig, heads.orig_kept),

@@ -55,6 +55,8 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     m = Messages(batch, WIDTH)
     ours = m.be(0, len(MAGIC)) == int.from_bytes(MAGIC)
     ours &= m.random(KEY, NONCE) & (m.wire >= LEAST_BYTES) & (m.kept > NONCE - 16)
+    if not ours.any():
+        return []
     key = m.be(KEY, 8)
     same = ours & (key == m.value(ours, key)[m.flow, m.direction])
     n = m.count(same)
@@ -74,7 +76,8 @@ def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows that begin with a discovery message, or with what may be WireGuard's."""
     chosen = heads.starts_with(MAGIC)
     for head in (heads.orig, heads.resp):
-        chosen |= np.isin(head[:, 0], WIRE_TYPES) & (head[:, 1:4] == 0).all(axis=1)
+        wire = (head[:, 0] >= WIRE_TYPES[0]) & (head[:, 0] <= WIRE_TYPES[-1])
+        chosen |= wire & (head[:, 1:4] == 0).all(axis=1)
     return chosen
 
 

@@ -47,11 +47,14 @@ A TCP connection in the middle; UDP of 1.0 with another cipher or of few sizes, 
 was not seen.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.detectors._findings import Meaning
-from classifier.detectors._headless import may_be_headless, read_headless
+from classifier.detectors._findings import Meaning, of_rows
+from classifier.detectors._headless import in_blocks, may_be_headless, read_headless
 from classifier.detectors._messages import (
     NO_ROW,
     Case,
@@ -73,6 +76,7 @@ LINE_BYTES = 64  # no name is longer than what is left here
 NAME_FIRST, NAME_START = b"?^", 2
 HEADER_BYTES, TAG_BYTES, STEP_MOST, RUN_LEAST = 16, 16, 64, 2
 PAIRED_LEAST = 2
+_PAIRING = ("proto", "orig_hi", "orig_lo", "orig_port", "resp_hi", "resp_lo", "resp_port")
 BLOCK_BYTES, MAC_BYTES, LEAST_BYTES, SIZES_LEAST = 16, 4, 52, 4
 ACK_BYTES, STATIC_KEY_LEAST = 84, 68
 WIDTH = 48
@@ -143,12 +147,15 @@ def _lines(batch: FlowBatch) -> tuple[Mask, Mask]:
     return tcp & _is_line(heads[0]), tcp & _is_line(heads[1])
 
 
-def _paired(flows: NDArray[np.void], lines: Mask) -> Mask:
-    """Tell which UDP flows join hosts that a TCP flow of ``lines`` joins, at its server's port."""
-    ports = np.unique(flows["resp_port"][lines])
-    same_port = np.isin(flows["orig_port"], ports) | np.isin(flows["resp_port"], ports)
-    chosen = np.flatnonzero(lines | (same_port & (flows["proto"] == UDP)))
-    f = flows[chosen]
+def _paired(column: Callable[[str], NDArray[Any]], lines: Mask) -> Mask:
+    """Tell which UDP flows join hosts that a TCP flow of ``lines`` joins, at its server's port.
+
+    ``column`` gives a field of all flows.
+    """
+    ports = np.unique(column("resp_port")[lines])
+    same_port = np.isin(column("orig_port"), ports) | np.isin(column("resp_port"), ports)
+    chosen = np.flatnonzero(lines | (same_port & (column("proto") == UDP)))
+    f = {name: column(name)[chosen] for name in _PAIRING}
     ends = [np.stack([f[f"{s}_hi"], f[f"{s}_lo"]], axis=1) for s in ("orig", "resp")]
     tcp = f["proto"] == TCP
     # One row for each flow and way to read it: this host is reached by that one at this port
@@ -163,7 +170,7 @@ def _paired(flows: NDArray[np.void], lines: Mask) -> Mask:
     known = np.zeros(key.max(initial=0) + 1, np.bool_)
     known[key[0][tcp]] = True  # the server's side of a TCP connection alone
     # Either of two ends that listen at the same port may have opened the connection
-    found = np.zeros(flows.size, np.bool_)
+    found = np.zeros(lines.size, np.bool_)
     found[chosen] = known[key].any(axis=0) & ~tcp
     return found
 
@@ -189,20 +196,22 @@ def _judge_udp(batch: FlowBatch) -> list[Evidence]:
     cases = [
         Case(runs, RUNS, first, last, counts.sum(axis=1)),
         Case(some > RUN_LEAST, RUN, first, last, some),
-        _blocks(batch),
+        *_blocks(batch),
     ]
     return report(batch, DETECTOR.name, cases, np.zeros(batch.flows.size, np.bool_))
 
 
-def _blocks(batch: FlowBatch) -> Case:
-    """Return which flows are whole blocks and a MAC, as 1.0 sends them."""
+def _blocks(batch: FlowBatch) -> list[Case]:
+    """Return which flows are whole blocks and a MAC, as 1.0 sends them, if any may be."""
     read = read_headless(batch)
+    if read is None:
+        return []
     m, size = read.messages, read.size
     wrong = (size % BLOCK_BYTES != MAC_BYTES) | (size < LEAST_BYTES)
     small = (size == ACK_BYTES) | (size < STATIC_KEY_LEAST)
     holds = read.holds & read.none(wrong) & (read.sizes >= SIZES_LEAST) & ~read.none(small)
     every = m.wire > 0
-    return Case(holds, BLOCKS, m.first(every), m.last(every), read.n)
+    return [Case(holds, BLOCKS, m.first(every), m.last(every), read.n)]
 
 
 def _judge_paired(batch: FlowBatch) -> list[Evidence]:
@@ -221,11 +230,15 @@ def select(heads: Heads) -> NDArray[np.bool_]:
     lines = heads.starts_with(b"0 ") & heads.has_proto(TCP)
     if lines.any():
         rows = np.flatnonzero(lines)
-        some = FlowBatch(heads.flows[rows], heads.batch.packets, heads.batch.payload)
+        batch = heads.batch
+        some = FlowBatch(batch.flows[heads.rows[rows]], batch.packets, batch.payload)
         lines[rows] = np.logical_or(*_lines(some))
-    data = _is_data(heads.orig, heads.orig_kept) | _is_data(heads.resp, heads.resp_kept)
-    chosen = lines | ((data | may_be_headless(heads)) & heads.has_proto(UDP))
-    return chosen | _paired(heads.flows, lines) if lines.any() else chosen
+    udp = heads.has_proto(UDP)
+    chosen = lines | in_blocks(heads, may_be_headless(heads) & udp, BLOCK_BYTES)
+    for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
+        rows = np.flatnonzero(udp & (kept >= HEADER_BYTES) & (head[:, :6] == 0).all(axis=1))
+        chosen[rows] |= _is_data(head[rows], kept[rows])
+    return chosen | _paired(heads.column, lines) if lines.any() else chosen
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:
@@ -233,16 +246,12 @@ def detect(batch: FlowBatch) -> list[Evidence]:
     found: dict[int, Evidence] = {}
     tcp = batch.flows["proto"] == TCP
     orig, resp = _lines(batch)
-    paired = _paired(batch.flows, orig | resp)
+    paired = _paired(batch.flows.__getitem__, orig | resp)
     for rows, judge in ((tcp, _judge_tcp), (~tcp, _judge_udp), (paired, _judge_paired)):
         chosen = np.flatnonzero(rows)
         part = FlowBatch(batch.flows[chosen], batch.packets, batch.payload)
-        for e in scan(part, judge):
-            flow = int(chosen[e.flow])
-            found.setdefault(
-                flow,
-                Evidence(flow, e.detector, e.strength, e.detail, e.packet, e.family, e.starts),
-            )
+        for e in of_rows(scan(part, judge), chosen):
+            found.setdefault(e.flow, e)
     return [found[flow] for flow in sorted(found)]
 
 

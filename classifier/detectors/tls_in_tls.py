@@ -125,10 +125,9 @@ def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose TLS with a SYN and enough bytes in both directions."""
     first = heads.orig
     tls = (first[:, 0] == 22) & (first[:, 1] == 3) & (first[:, 5] == 1)
-    flows = heads.flows
-    chosen: NDArray[np.bool_] = heads.has_proto(TCP) & (flows["start_seen"] > 0) & tls
-    enough = flows["orig_payload_bytes"] >= UP_LEAST
-    return chosen & enough & (flows["resp_payload_bytes"] >= DOWN_SMALL_LEAST)
+    chosen: NDArray[np.bool_] = heads.has_proto(TCP) & (heads.column("start_seen") > 0) & tls
+    enough = heads.column("orig_payload_bytes") >= UP_LEAST
+    return chosen & enough & (heads.column("resp_payload_bytes") >= DOWN_SMALL_LEAST)
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:

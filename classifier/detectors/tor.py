@@ -118,11 +118,11 @@ def scan(flows, packets, payload, hits):
 
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose TLS with enough bytes in both directions."""
-    flows, most = heads.flows, RECORDS_LEAST * CELL_BYTES
+    least = RECORDS_LEAST * CELL_BYTES
     chosen = heads.has_proto(TCP)
     for head, side in ((heads.orig, "orig"), (heads.resp, "resp")):
         tls = ((head[:, 0] == 22) | (head[:, 0] == 23)) & (head[:, 1] == 3)
-        chosen = chosen & tls & (flows[f"{side}_payload_bytes"] >= most)
+        chosen = chosen & tls & (heads.column(f"{side}_payload_bytes") >= least)
     return chosen
 
 

@@ -93,14 +93,16 @@ def _is_block(head: NDArray[np.uint8], kept: NDArray[np.int64]) -> NDArray[np.bo
 
 
 def _judge(batch: FlowBatch) -> list[Evidence]:
-    m = Messages(batch, 0)
-    first = [m.first(m.direction == d) for d in (0, 1)]
     servers, clients = [], []
     for side in ("orig", "resp"):
         head, kept = head_of(batch, side, BLOCK_BYTES)
         block = _is_block(head, kept)
         servers.append(_begins(head, BANNER) & block)
         clients.append((_begins(head, CLIENT[0]) | _begins(head, CLIENT[1])) & block)
+    if not (servers[0].any() or servers[1].any()):
+        return []
+    m = Messages(batch, 0)
+    first = [m.first(m.direction == d) for d in (0, 1)]
     greeted = (servers[0] & clients[1]) | (servers[1] & clients[0])
     lone = np.where(servers[0], first[0], first[1])
     cases = [
@@ -135,6 +137,8 @@ def _judge_frames(batch: FlowBatch) -> list[Evidence]:
     tcp = batch.flows["proto"] == TCP
     n, n_other = m.count(frame), m.count(~frame & ~request & ~reply).sum(axis=1)
     framed = np.where(tcp, n.sum(axis=1) >= 2 * n_other, n_other == 0)
+    if (n.min(axis=1) < ECHOED_LEAST).all():  # the least that any rule below asks for
+        return []
     packet: Mask = frame & (m.be(2, 1) == 0x45) & (m.be(4, 2) == size)
     packet |= frame & (m.be(2, 1) >> 4 == 6) & (m.be(6, 2) == size - 40)
     packets = m.count(packet)
@@ -160,14 +164,20 @@ def _judge_frames(batch: FlowBatch) -> list[Evidence]:
 
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows that begin with the server's greeting, or with a frame or echo of each side."""
-    greeting = heads.starts_with(BANNER) & heads.has_proto(TCP)
-    frames: Mask = np.ones(heads.flows.size, np.bool_)
+    tcp = heads.has_proto(TCP)
+    greeting = heads.starts_with(BANNER) & tcp
+    frames: Mask = np.ones(heads.size, np.bool_)
     for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
+        # Of a frame's length the upper four bits are zero, of an echo's number all but those
+        rows = np.flatnonzero(frames & ((head[:, 0] <= FRAME_MOST >> 8) | (head[:, 1] == 0)))
+        head, kept = head[rows], kept[rows]
         first = head[:, 0].astype(np.int64) << 8 | head[:, 1]
         framed = (first <= FRAME_MOST) & (first >= FRAME_LEAST) & (kept >= LENGTH_BYTES + HEAD)
-        framed &= heads.has_proto(TCP) | (first >= kept - LENGTH_BYTES)
+        framed &= tcp[rows] | (first >= kept - LENGTH_BYTES)
         framed &= (head[:, 2] == 0x45) | (head[:, 2] >> 4 == 6) | look_random(head, kept, 2, 18)
-        frames &= framed | (np.isin(first, (ECHO_REQUEST, ECHO_REPLY)) & (kept >= LENGTH_BYTES))
+        framed |= np.isin(first, (ECHO_REQUEST, ECHO_REPLY)) & (kept >= LENGTH_BYTES)
+        frames[:] = False
+        frames[rows] = framed
     return greeting | frames
 
 

@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.detectors._findings import Meaning
-from classifier.detectors._messages import Case, Messages, report, scan
-from classifier.detectors.heads import Heads
+from classifier.detectors._messages import Case, Messages, look_random, report, scan
+from classifier.detectors.heads import HEAD_BYTES, Heads
 from classifier.detectors.interface import Detector
 from classifier.tables import Evidence, FlowBatch, Strength
 
@@ -43,6 +43,7 @@ INITIATION, RESPONSE, DATA = 1, 2, 4
 INITIATION_BYTES, RESPONSE_BYTES, DATA_LEAST, DATA_MULTIPLE = 148, 92, 32, 16
 HEADER_BYTES, STEP_MOST, RUN_LEAST = 16, 1 << 16, 2
 WIDTH = 48
+SECRET_FROM = {INITIATION: 8, RESPONSE: 12, DATA: 16}
 
 _FAMILY = "warp"
 ECHO = Meaning(
@@ -73,7 +74,10 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     two = sound & (kind == RESPONSE) & (m.wire == RESPONSE_BYTES) & m.random(12, 48)
     data = sound & (kind == DATA) & (m.wire >= DATA_LEAST) & (m.wire % DATA_MULTIPLE == 0)
     data &= (m.le(14, 2) == 0) & m.random(16, 32)
-    marked = m.count((one | two | data) & own).sum(axis=1) > 0
+    ours = (one | two | data) & own
+    if not ours.any():
+        return []
+    marked = m.count(ours).sum(axis=1) > 0
     # Of each side: indexes of its first initiation and response, against what the other sends to
     announced = [m.value(kinds, index)[m.flow, 1 - m.direction] for kinds in (one, two)]
     returned = two & (m.le(8, 4) == announced[0]) & (announced[0] != 0)
@@ -96,11 +100,16 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
 
 
 def select(heads: Heads) -> NDArray[np.bool_]:
-    """Choose flows in which either side begins with a type and an identifier."""
-    chosen = np.zeros(heads.flows.size, np.bool_)
+    """Choose flows in which either side begins with a type, an identifier, and a secret."""
+    chosen = np.zeros(heads.size, np.bool_)
     for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
-        known = np.isin(head[:, 0], (INITIATION, RESPONSE, DATA)) & (kept >= HEADER_BYTES)
-        chosen |= known & head[:, 1:4].any(axis=1)
+        for kind, secret in SECRET_FROM.items():
+            rows = np.flatnonzero((head[:, 0] == kind) & (kept >= HEADER_BYTES))
+            first = head[rows]
+            ours = first[:, 1:4].any(axis=1) & look_random(first, kept[rows], secret, HEAD_BYTES)
+            if kind == DATA:  # the counter's upper bytes
+                ours &= (first[:, 14] == 0) & (first[:, 15] == 0)
+            chosen[rows] |= ours
     return chosen
 
 

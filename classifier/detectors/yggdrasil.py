@@ -80,7 +80,12 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
 
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows in which either side begins with the word and its version."""
-    return _is_meta(heads.orig, heads.orig_kept) | _is_meta(heads.resp, heads.resp_kept)
+    chosen = heads.starts_with(WORD.to_bytes(4, "big"))
+    rows = np.flatnonzero(chosen)
+    if rows.size:
+        chosen[rows] = _is_meta(heads.orig[rows], heads.orig_kept[rows])
+        chosen[rows] |= _is_meta(heads.resp[rows], heads.resp_kept[rows])
+    return chosen
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:
