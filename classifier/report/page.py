@@ -48,6 +48,8 @@ caption{text-align:left;font-weight:600;padding:.3rem 0}
 td,th{padding:.15rem .6rem;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}
 th{border-bottom:2px solid #999;vertical-align:bottom}
 .n{text-align:right;font-variant-numeric:tabular-nums}td.n{white-space:nowrap}
+.flows td:first-child,.flows td:nth-child(8),.flows td:nth-child(9){white-space:nowrap}
+.flows td:nth-child(14){min-width:16rem}
 pre{overflow-x:auto;font-size:.8rem}
 """.strip()
 
@@ -250,7 +252,7 @@ def _flows(table: "pa.Table", keep: bool, local: Sequence[str] | None) -> str:
     marked = ""
     if not all(table.column("start_seen").to_pylist()):
         marked = '<p class="note">* under way when the capture began: judged without its start</p>'
-    return f'<div class="wide">{text}</div>{marked}'
+    return f'<div class="wide flows">{text}</div>{marked}'
 
 
 def _cells(row: Mapping[str, Any], ends: Iterable[str], keep: bool) -> tuple[object, ...]:
