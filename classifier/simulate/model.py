@@ -336,7 +336,9 @@ def _load_curve(packets: Packets, service: FloatArray, box: Box) -> NDArray[np.v
         return np.array(rows, _CURVE)
     high = min(broken)
     low = max((load for load in fine if load < high), default=0.0)
-    while high > low * 1.01 and high > 1e-4:
+    # Packets that arrive in one instant overrun a buffer at any load: the search must end
+    least = min(1e-4, base / 100)
+    while high > low * 1.01 and high > least:
         middle = (low + high) / 2
         row = _at_load(arrive, service, packets.flow, box, middle, base)
         rows.append(row)

@@ -119,6 +119,24 @@ def test_speeding_up_raises_the_load_until_the_box_collapses() -> None:
     assert result.traffic.loc["all", "buffer"] == 0
 
 
+def test_a_box_that_bursts_overrun_has_collapsed_at_the_captures_own_rate() -> None:
+    """A hundred packets in 0.1 ms, once in an hour: hardly any load, and half of them are lost."""
+    n = 100
+    ts = np.append(np.arange(n) * 1000, 3600 * 1000 * MS)
+    packets = Packets(
+        ts, np.zeros(n + 1, np.int64), np.full(n + 1, 100), np.full(n + 1, 50),
+        np.zeros(n + 1, np.uint64),
+    )  # fmt: skip
+    result = through(packets, [WEB], Box(service=ServiceTime("constant", 10_000.0), buffer=40))
+    assert result.traffic.loc["all", "buffer"] == pytest.approx(50 / 101)  # ten began, 40 wait
+    assert 0.01 < result.collapse_speed_up < 1
+    slower = result.collapse_speed_up / 1.02
+    mended = through(
+        packets, [WEB], Box(service=ServiceTime("constant", 10_000.0), buffer=40), speed_up=slower
+    )
+    assert mended.traffic.loc["all", "buffer"] <= 0.01
+
+
 def test_drawn_service_times_come_from_the_seed() -> None:
     packets = sent(*[(i, 0, 0, 10) for i in range(50)])
     box = Box(service=ServiceTime("exponential", 1.0 * MS))
