@@ -148,13 +148,15 @@ class Impact:
 
     def _volume(self, number: float) -> str:
         total = int(self.verdicts["bytes"].sum())
-        return f"{_bytes(number)}, {number / total:.0%} of all bytes" if total else "0 B"
+        return f"{_bytes(number)}, {_share(number / total)} of all bytes" if total else "0 B"
 
     def _touched(self, addresses: int) -> str:
         if not self.addresses:
             return ""
         share = addresses / self.addresses
-        return f"That touches {addresses:,} of {self.addresses:,} inside addresses ({share:.0%}). "
+        return (
+            f"That touches {addresses:,} of {self.addresses:,} inside addresses ({_share(share)}). "
+        )
 
     def _mistaken(self, verdict: str) -> str:
         """Return how many of a verdict's flows are hit by mistake: by labels, or as expected."""
@@ -303,6 +305,10 @@ def _causes(told: "pd.DataFrame") -> str:
     parts = "; ".join(f"{number:,.0f} {_MISTAKES[cause]}" for cause, number in wrong.items())
     said = f"{sum(wrong.values()):,.0f} of {total:,.0f} are mistakes"
     return f"{said}: {parts}" if parts else said
+
+
+def _share(value: float) -> str:
+    return "under 1%" if 0 < value < 0.005 else f"{value:.0%}"
 
 
 def _bytes(number: float) -> str:
