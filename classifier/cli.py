@@ -6,6 +6,7 @@ happened. 2: something could not be done; one line each on standard error.
 
 import _thread
 import argparse
+import io
 import os
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import Any, NoReturn
 from classifier import __version__
 from classifier.commands import COMMANDS
 from classifier.commands.shared import complain
-from classifier.errors import ClassifierError
+from classifier.errors import ClassifierError, one_line
 
 __all__ = ["main"]
 
@@ -36,7 +37,7 @@ class _Parser(argparse.ArgumentParser):
             self._inner = False
 
     def error(self, message: str) -> NoReturn:
-        sys.stderr.write(f"{self.prog}: {message}; see {self.prog} --help\n")
+        complain(one_line(f"{self.prog}: {message}; see {self.prog} --help"))
         raise SystemExit(2)
 
 
@@ -63,6 +64,8 @@ def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     sys.unraisablehook = _interrupt_again
+    if isinstance(sys.stdout, io.TextIOWrapper):  # its encoding need not know all that names hold
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _build().parse_args(arguments)
         code: int = options.run(options)
@@ -83,15 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:
         if error.filename is not None:
-            complain(f"{error.filename}: {error.strerror}; check the name and its permissions")
+            remedy = "check the name and its permissions"
+            complain(one_line(f"{error.filename}: {error.strerror}; {remedy}"))
         else:  # files name themselves, so it is what the result is printed to
             complain(f"standard output: cannot be written ({error.strerror}); choose another place")
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     except Exception as error:
-        complain(
-            f"{type(error).__name__}: {error}; this is a fault of classifier, please report it"
-        )
+        fault = "this is a fault of classifier, please report it"
+        complain(one_line(f"{type(error).__name__}: {error}; {fault}"))
         if os.environ.get("CLASSIFIER_TRACEBACK"):
             raise
         return 2

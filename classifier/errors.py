@@ -70,14 +70,13 @@ class ClassifierError(Exception):
         super().__init__(problem)
 
     def __str__(self) -> str:
-        """Return ``place: problem; remedy`` on one line."""
+        """Return ``place: problem; remedy`` on one line, safe for a terminal."""
         position = self.line if self.line is not None else self.offset
         place = self.path if position is None else f"{self.path}:{position}"
         if self.line is not None and self.column is not None:
             place = f"{place}:{self.column}"
         text = f"{place}: {self.problem}" if place else self.problem
-        text = f"{text}; {self.remedy}" if self.remedy else text
-        return " ".join(text.split())
+        return one_line(f"{text}; {self.remedy}" if self.remedy else text)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling between processes with all attributes."""
@@ -88,6 +87,14 @@ def _rebuild(kind: type[ClassifierError], facts: dict[str, object]) -> Classifie
     error = kind(str(facts["problem"]))
     error.__dict__.update(facts)
     return error
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line, with what steers a terminal or is not seen spelled out."""
+    line = " ".join(text.split())
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def must_be(

@@ -219,7 +219,7 @@ class Capture:
                     self.watch(self._buffer, start, int(state[k.POSITION]), skip)
                 if n:
                     spend(n)
-                    self.packets_read += n
+                    self.packets_read += int(n)
                     if not self._readable:
                         self._readable = bool((rows["reason"][:n] != k.UNSUPPORTED_LINK).any())
                     yield rows[:n], self._buffer

@@ -349,6 +349,33 @@ def command(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
     )
 
 
+def test_a_hostile_file_name_cannot_steer_the_terminal(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "e\x1b[31mvil\u202e.pcap"
+    Path(name).write_bytes(b"nothing of use")
+    for arguments in (
+        ["replay", name],
+        ["replay", CAPTURE, f"--{name}"],
+        ["policy", "check", name],
+    ):
+        assert run(*arguments) == 2
+        assert "e\\x1b[31mvil\\u202e.pcap" in one_line(capsys)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_of_another_encoding_gets_what_it_can_show(encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "classifier", "demo"],
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"would_block" in done.stdout
+
+
 def test_a_reader_that_closes_the_pipe_early_is_no_error() -> None:
     with command("replay", *[CAPTURE] * 8, "--separate", "--format", "ndjson") as process:
         assert process.stdout is not None

@@ -20,6 +20,7 @@ def run() -> classifier.Run:
 
 def test_every_packet_is_accounted_for(run: classifier.Run) -> None:
     assert run.accounting.balanced
+    assert {type(n) for n in run.accounting.values()} == {int}
     both = run.flows[["orig_packets", "resp_packets"]].to_numpy().sum()
     assert run.accounting["packets_in_flows"] == both
 
