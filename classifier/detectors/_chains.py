@@ -1,13 +1,14 @@
 """OpenVPN's data where a TCP capture begins inside a message: two messages, one behind the other.
 
 The length of one message leads to the next, which has the same opcode, key and peer id, and a packet
-id a little higher. Chance would bring that once in 2**58 places; a head has some two thousand.
+id a little higher; or, where a cipher in CBC mode hides packet ids, whole blocks behind the same rest.
+Chance would bring that once in 2**58 places (CBC: 2**53); a head has some two thousand.
 Offsets are of the first message found, whose length (2 bytes, big-endian) stands before it::
 
     0    1   opcode 9, key id
     1    3   peer id, below 65536
-    4    4   packet id
-    8   16   tag, ciphertext
+    4    4   packet id         with CBC: HMAC, of 16 bytes and more
+    8   16   tag, ciphertext   with CBC: the same, then IV and whole blocks of 8 or 16
     n    2   length of the next message, with the same first four bytes
 """
 
@@ -29,15 +30,22 @@ LENGTH_BYTES, HEADER_BYTES, PACKET_ID, SECRET, SECRET_BYTES = 2, 4, 4, 8, 16
 LEAST_BYTES, STEP_MOST, DIFFERENT_LEAST = 25, 64, 10
 HEAD_LEAST = LENGTH_BYTES + LEAST_BYTES + LENGTH_BYTES + SECRET + SECRET_BYTES
 ENDS = ("start", "stop")
+CBC_LEAST, CBC_BLOCK = 36, 8  # header, MAC of 16, IV and a block of 8
+RISING, BLOCKS = "packet ids rising", "in whole blocks"
 
 
 def _is_secret(data: bytes, at: int) -> bool:
-    """Tell whether the bytes behind a packet id may be a tag or ciphertext."""
-    return len(set(data[at + SECRET : at + SECRET + SECRET_BYTES])) >= DIFFERENT_LEAST
+    """Tell whether bytes may be a MAC, a tag or ciphertext."""
+    return len(set(data[at : at + SECRET_BYTES])) >= DIFFERENT_LEAST
 
 
-def _chain(data: bytes) -> int:
-    """Return where two data messages that follow each other end; 0 where there are none."""
+def _is_mac(data: bytes, at: int) -> bool:
+    """Tell whether no packet id, below 2**24 in most sessions, stands before the secret."""
+    return data[at + PACKET_ID] != 0 and _is_secret(data, at + PACKET_ID)
+
+
+def _chain(data: bytes) -> tuple[int, str]:
+    """Return where two data messages that follow each other end, and how alike they are."""
     for found in MESSAGE.finditer(data):
         at = found.start() + LENGTH_BYTES
         size = int.from_bytes(data[found.start() : at], "big")
@@ -45,12 +53,18 @@ def _chain(data: bytes) -> int:
         end = after + SECRET + SECRET_BYTES
         if size < LEAST_BYTES or end > len(data):
             continue
+        if data[at : at + HEADER_BYTES] != data[after : after + HEADER_BYTES]:
+            continue
+        if not (_is_secret(data, at + SECRET) and _is_secret(data, after + SECRET)):
+            continue
         one, other = (int.from_bytes(data[i + PACKET_ID : i + SECRET], "big") for i in (at, after))
-        alike = data[at : at + HEADER_BYTES] == data[after : after + HEADER_BYTES]
-        rises = 0 < other - one <= STEP_MOST
-        if alike and rises and _is_secret(data, at) and _is_secret(data, after):
-            return end
-    return 0
+        if 0 < other - one <= STEP_MOST:
+            return end, RISING
+        next_size = int.from_bytes(data[after - LENGTH_BYTES : after], "big")
+        blocks = min(size, next_size) >= CBC_LEAST and (size - next_size) % CBC_BLOCK == 0
+        if blocks and _is_mac(data, at) and _is_mac(data, after):
+            return end, BLOCKS
+    return 0, ""
 
 
 def _may_hold(batch: FlowBatch, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -91,11 +105,11 @@ def find_chains(batch: FlowBatch, known: set[int]) -> list[Evidence]:
         if flow in known:
             continue
         for direction, side in enumerate(SIDES):
-            end = _chain(head(batch, flow, side))
+            end, how = _chain(head(batch, flow, side))
             if end == 0:
                 continue
             row = row_of_byte(batch, flow, direction, end - 1)
-            text = "data messages one behind the other, same peer id, packet ids rising"
+            text = f"data messages one behind the other, same peer id, {how}"
             frame = int(batch.packets["frame"][row])
             evidence.append(
                 Evidence(

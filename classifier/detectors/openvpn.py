@@ -60,10 +60,12 @@ matching sizes (over TCP even where a snaplen left less than a session id); a cl
 messages of one side with the same session id and of more than one opcode; data v2 of one side with
 a constant peer id and a packet id rising in small steps over four messages, or data v1 the
 same on both sides, with no other message in the flow (v2: among other messages too); over TCP, where
-the capture begins inside a message, two data v2 one behind the other's length. Strong too, for CBC, whose packet ids are
+the capture begins inside a message, two data v2 one behind the other's length (of a cipher in CBC mode: in
+whole blocks behind the same rest). Strong too, for CBC, whose packet ids are
 encrypted: data v2 alone, four messages and more of each side, with the same key and peer id on both
 (servers count peers from 0: below 65536), sizes that leave whole blocks of 8 bytes behind the same
-rest, and content that looks random. Weak: a plain client reset alone, over UDP.
+rest, and content that looks random; or over TCP four such messages of both sides together, in segments
+of their own, among parts of others. Weak: a plain client reset alone, over UDP.
 
 Mistaken for
 ------------
@@ -73,8 +75,8 @@ thousand flows); sizes, zeros and the answer tell them apart. GTP-U begins with 
 Blind to
 --------
 Static-key mode, which has no header (see ``openvpn_static``); the XOR patch and other obfuscation; OpenVPN inside TLS or
-behind an HTTP or SOCKS proxy's greeting; a TCP capture that begins inside a message of a cipher in
-CBC mode; data v1 alone of such a cipher.
+behind an HTTP or SOCKS proxy's greeting; a TCP capture that begins inside a message, where no two
+messages stand whole in what was kept; data v1 alone of a cipher in CBC mode.
 """
 
 import numpy as np
@@ -123,12 +125,14 @@ EPOCH_START = 0x00010000
 TAG_OFFSET, TAG_BYTES = 8, 12  # from the packet id: ciphertext or tag, whichever form it has
 # Of CBC: HMAC of 16 bytes or more, IV and a block of 8, whole blocks; peers count from 0
 CBC_LEAST, CBC_BLOCK, PEERS_MOST = 36, 8, 1 << 16
+CBC_AMONG_LEAST = 4  # over TCP, each in a segment of its own with its length
 MESSAGES_PER_PART = 2  # TCP segments that are a message, for each that is a part or several
 FOREIGN_LIMIT = 1  # messages of a UDP flow that are no OpenVPN
 
 # Kinds of hit
 ECHO_PLAIN, ECHO_AUTH, CRYPT_BOTH, TWO_RESETS, LONE_CRYPT, LONE_AUTH, LONE_V3 = 1, 2, 3, 4, 5, 6, 7
 LONE_PLAIN_TCP, LONE_PLAIN_UDP, DATA_RUN, ONE_SIDE, CBC_BOTH, DATA_AMONG = 8, 9, 10, 11, 12, 13
+CBC_AMONG = 14
 
 _NAME = "openvpn"
 _MEANINGS = {
@@ -165,6 +169,11 @@ _MEANINGS = {
     DATA_AMONG: Meaning(
         Strength.STRONG,
         "{value} data messages with the same peer id and rising packet ids, among others",
+        _NAME,
+    ),
+    CBC_AMONG: Meaning(
+        Strength.STRONG,
+        "{value} data messages with the same peer id, in whole blocks, among others",
         _NAME,
     ),
     CBC_BOTH: Meaning(
@@ -216,7 +225,8 @@ SID, SID_ROW, N_CONTROL, REPLAY_ID, REPLAY_TIME, N_REPLAY = 0, 1, 2, 3, 4, 5
 HEADER, PACKET_ID, RUN, BEST_RUN, RUN_ROW = 6, 7, 8, 9, 10
 RESET_BYTES, RESET_ROW, OPCODES = 11, 12, 13
 N_BLOCKS, BLOCK_HEADER, BLOCK_REST, N_OTHER = 14, 15, 16, 17
-_STATE_COLUMNS = 18
+FIRST_BLOCK, LAST_BLOCK = 18, 19
+_STATE_COLUMNS = 20
 
 
 @inline
@@ -269,7 +279,8 @@ def _note_data(buf, start, stop, wire_bytes, mine, row):
     header = be32(buf, start) if v2 else np.int64(buf[start])
     rest = wire_bytes % CBC_BLOCK
     if mine[N_BLOCKS] == 0:
-        mine[BLOCK_HEADER], mine[BLOCK_REST] = header, rest
+        mine[BLOCK_HEADER], mine[BLOCK_REST], mine[FIRST_BLOCK] = header, rest, row
+    mine[LAST_BLOCK] = row
     same = mine[BLOCK_HEADER] == header and mine[BLOCK_REST] == rest and wire_bytes >= CBC_LEAST
     if not (v2 and same and looks_random(buf, at, at + TAG_OFFSET)):
         mine[N_OTHER] += 1
@@ -285,6 +296,17 @@ def _note_data(buf, start, stop, wire_bytes, mine, row):
     mine[HEADER], mine[PACKET_ID] = header, packet_id
     if mine[RUN] > mine[BEST_RUN]:
         mine[BEST_RUN], mine[RUN_ROW] = mine[RUN], row
+
+
+@inline
+def _count_blocks(state):
+    """Return how many data messages both sides sent in whole blocks, all alike; 0 where not all."""
+    n = state[0, N_BLOCKS] + state[1, N_BLOCKS]
+    alike = state[0, BLOCK_HEADER] == state[1, BLOCK_HEADER]
+    alike = alike and state[0, BLOCK_REST] == state[1, BLOCK_REST]
+    alike = alike and (state[0, BLOCK_HEADER] & 0xFFFFFF) < PEERS_MOST
+    both = state[0, N_BLOCKS] > 0 and state[1, N_BLOCKS] > 0
+    return n if alike and both and state[0, N_OTHER] + state[1, N_OTHER] == 0 else 0
 
 
 @inline
@@ -471,6 +493,11 @@ def _judge(packets, payload, flow, whole, state, hit):
         among = state[side, BEST_RUN] >= RUN_LEAST and state[side, HEADER] > 0xFF
         hit[MEANING], hit[VALUE] = DATA_AMONG, state[side, BEST_RUN]
         hit[FIRST] = hit[LAST] = state[side, RUN_ROW]
+        if not among:
+            among = _count_blocks(state) >= CBC_AMONG_LEAST
+            hit[MEANING], hit[VALUE] = CBC_AMONG, _count_blocks(state)
+            hit[FIRST] = min(state[0, FIRST_BLOCK], state[1, FIRST_BLOCK])
+            hit[LAST] = max(state[0, LAST_BLOCK], state[1, LAST_BLOCK])
         return among and reset == 0
     return pure and _conclude(state, reset, reset_bytes, reset_row, hit)
 

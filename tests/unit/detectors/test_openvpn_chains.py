@@ -47,6 +47,37 @@ def test_another_peer_key_or_opcode_is_nothing():
     assert found(*inside(*other)) == []
 
 
+def blocks(size: int, peer: bytes = b"\0\0\3") -> bytes:
+    return framed(b"\x48" + peer + b"\x5a" + secret(size - 1))
+
+
+def test_two_messages_in_whole_blocks_are_strong_without_packet_ids():
+    (e,) = found(*inside(blocks(300), blocks(84), blocks(148)))
+    assert (e.strength, e.family) == (Strength.STRONG, "openvpn")
+    assert "in whole blocks" in e.detail
+
+
+def test_blocks_with_another_rest_or_peer_are_nothing():
+    assert found(*inside(blocks(300), blocks(84), blocks(149))) == []
+    assert found(*inside(blocks(300), blocks(84), blocks(148, b"\0\0\4"))) == []
+    assert found(*inside(blocks(300), blocks(31), blocks(31))) == []
+
+
+def test_four_messages_in_segments_of_their_own_among_parts_of_others_are_strong():
+    def cut(data: bytes, side: int) -> P:
+        return P(side, data[:60], wire=len(data))
+
+    bulk = [P(1, secret(1400)) for _ in range(4)]
+    alone = [cut(blocks(84 + 16 * n), n % 2) for n in range(4)]
+    (e,) = found(bulk[0], *alone, *bulk[1:])
+    assert (e.strength, e.family) == (Strength.STRONG, "openvpn")
+    assert "4 data messages" in e.detail
+    assert e.detail.endswith("packets 2 and 5")
+    assert found(bulk[0], *alone[:3], *bulk[1:]) == []
+    other = [cut(blocks(84 + 16 * n, peer=bytes([0, 0, n])), n % 2) for n in range(4)]
+    assert found(bulk[0], *other, *bulk[1:]) == []
+
+
 def test_messages_of_zeros_or_text_are_nothing():
     for content in (bytes(300), b"text " * 60):
         some = [framed(b"\x48\0\0\3" + n.to_bytes(4) + content) for n in (8, 9, 10)]
