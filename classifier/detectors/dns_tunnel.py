@@ -4,7 +4,9 @@ All are questions of one client under one zone, with the data in the labels befo
 with data. What comes first, in the first label (RFC 1035 4.1: header 12, then labels)::
 
     iodine    v, then in base32 the protocol version (4) and a counter (2): 11 characters
-              answered with VACK, VNAK or VFUL, as it is or in base32 ("kzaugs", "kzhecs", "kzdfkt")
+              answered with VACK, VNAK or VFUL, as it is or in base32 ("kzaugs", "kzhecs", "kzdfkt");
+              p, then in base32 a ping: user (1, below 16), acknowledged (1, below 128) and a counter
+              (2) that rises by one: 8 characters, the last three bits of them zero
     dnscat2   hexadecimal: packet id (2), type (1: 0 SYN, 1 MSG, 2 FIN, 3 encrypted, 255 ping),
               session (2), the same in the answer; "dnscat" as a label before it where no zone is set
     dns2tcp   base64: session (2), acknowledged (2), number (2), type (1); behind it a label
@@ -17,7 +19,7 @@ iodine's datagrams that are no DNS, where it reaches its server directly::
 
 Sources
 -------
-yarrick/iodine ``doc/proto_00000502.txt``; iagox86/dnscat2 ``doc/protocol.md``; dns2tcp 0.5.2
+yarrick/iodine ``doc/proto_00000502.txt``, ``src/client.c`` (send_ping); iagox86/dnscat2 ``doc/protocol.md``; dns2tcp 0.5.2
 ``common/includes/packet.h``, ``server/requests.c``; G. Farnham, "Detecting DNS Tunneling", SANS
 Institute 2013: names over 52 characters, uncommon types, many names of one zone.
 
@@ -25,7 +27,8 @@ Strength
 --------
 Proof: iodine's version and its answer, or its own datagrams both ways; dnscat2's session in two
 questions and their answers; a control label of dns2tcp answered with base64. Strong: one such
-exchange of dnscat2; iodine's or dns2tcp's question alone where no answer was captured; or by what
+exchange of dnscat2; three pings of iodine of one user whose counter rises, among answers; iodine's or
+dns2tcp's question alone where no answer was captured, or none of it that a snaplen left; or by what
 is asked in one flow, eight and more different names under one zone, each answered with data:
 records of type NULL or private use, or six names of over 52 characters with records of type TXT,
 CNAME, MX, SRV or KEY. Weak: the same six of type A and AAAA.
@@ -74,6 +77,7 @@ VERSION_LABEL, VERSION_LETTER, BASE32_ZERO = 11, 0x76, 0x61  # "v" and "a"
 VACK, VNAK, VFUL = 0x5641434B, 0x564E414B, 0x5646554C
 VACK_32, VNAK_32, VFUL_32 = 0x6B7A6175, 0x6B7A6865, 0x6B7A6466  # the first four of base32
 ANSWER_WINDOW = 64
+PING_LABEL, PING_LETTER, PINGS_LEAST, PING_STEP = 8, 0x70, 3, 16  # "p"
 DNSCAT, DNSCAT_BYTES = 0x646E7363, 6  # "dnsc"
 HEX_DIGITS, ENCRYPTED, PING = 10, 3, 255
 EQUALS, BASE64_LEAST = 0x3D, 8
@@ -86,7 +90,7 @@ PLAIN, VERSION, HEX, CONTROL = 1, 2, 3, 4
 # Kinds of hit
 IODINE, RAW_BOTH, DNSCAT2, DNS2TCP = 1, 2, 3, 4
 IODINE_ASKED, RAW_ONE, DNSCAT2_ONCE, DNS2TCP_ASKED = 5, 6, 7, 8
-RARE_TYPE, LONG_NAMES, LONG_ADDRESSES = 9, 10, 11
+RARE_TYPE, LONG_NAMES, LONG_ADDRESSES, IODINE_PINGS = 9, 10, 11, 12
 
 _FAMILY = "dns-tunnel"
 _MEANINGS = {
@@ -96,8 +100,13 @@ _MEANINGS = {
         Strength.PROOF, "dnscat2 session {value:#06x} in questions and answers", _FAMILY
     ),
     DNS2TCP: Meaning(Strength.PROOF, "dns2tcp's control label, answered in base64", _FAMILY),
-    IODINE_ASKED: Meaning(Strength.STRONG, "iodine's version asked, no answer captured", _FAMILY),
+    IODINE_ASKED: Meaning(
+        Strength.STRONG, "iodine's version asked, its answer not captured", _FAMILY
+    ),
     RAW_ONE: Meaning(Strength.STRONG, "iodine's own datagrams one way", _FAMILY),
+    IODINE_PINGS: Meaning(
+        Strength.STRONG, "{value} pings of iodine, one user, counter rising", _FAMILY
+    ),
     DNSCAT2_ONCE: Meaning(
         Strength.STRONG, "dnscat2 session {value:#06x} in a question and its answer", _FAMILY
     ),
@@ -146,6 +155,27 @@ def _hex_header(buf, at, stop):
     value &= 0xFFFFFF
     kind = value >> 16
     return value if kind <= ENCRYPTED or kind == PING else -1
+
+
+@inline
+def _ping(buf, at, stop):
+    """Return user << 16 | counter of iodine's ping whose label stands at ``at``, -1 if it is none."""
+    if stop - at <= PING_LABEL or buf[at] != PING_LABEL or buf[at + 1] | 0x20 != PING_LETTER:
+        return -1
+    value = 0
+    for i in range(at + 2, at + 1 + PING_LABEL):
+        digit = np.int64(buf[i])
+        if 0x30 <= digit <= 0x35:  # base32 of iodine: a to z, 0 to 5
+            digit += 26 - 0x30
+        else:
+            digit = (digit | 0x20) - 0x61
+            if digit < 0 or digit > 25:
+                return -1
+        value = (value << 5) | digit
+    user, acknowledged = value >> 27, (value >> 19) & 0xFF
+    if value & 7 != 0 or user > 15 or acknowledged > 127:
+        return -1
+    return (user << 16) | ((value >> 3) & 0xFFFF)
 
 
 @inline
@@ -305,7 +335,9 @@ def _judge(packets, payload, flow, hashes, hit):
     """
     hit[FIRST], hit[VALUE], hit[STARTS], hit[MEANING] = -1, 0, 0, 0
     raw_orig = raw_resp = n_names = n_long = n_data = n_rare = n_text = n_address = 0
-    n_answers = matches = 0
+    n_answers = matches = n_pings = 0
+    unread = False
+    ping = ping_row = first_ping = np.int64(-1)
     asked = np.int64(-1)
     query_wire = np.int64(0)
     first = end = zone = np.int64(0)
@@ -348,6 +380,13 @@ def _judge(packets, payload, flow, hashes, hit):
                 known = known or hashes[k] == digest
             if known:
                 continue
+            now = _ping(payload, at, stop)
+            if now >= 0:
+                if now != ping:
+                    rises = ping >= 0 and 0 < now - ping <= PING_STEP
+                    n_pings = n_pings + 1 if rises else 1
+                    first_ping = first_ping if rises else np.int64(row)
+                ping, ping_row = now, np.int64(row)
             hashes[n_names] = digest
             n_names += 1
             n_long += (name_end if name_end > 0 else stop) - at > LONG_NAME
@@ -372,6 +411,7 @@ def _judge(packets, payload, flow, hashes, hit):
             n_answers += 1
             continue
         n_answers += 1
+        unread = unread or (kind == VERSION and stop - start < wire)
         n_data += wire - query_wire >= ANSWER_DATA
         if name_end <= 0:
             continue
@@ -404,7 +444,11 @@ def _judge(packets, payload, flow, hashes, hit):
     if max(raw_orig, raw_resp) >= 2:
         hit[MEANING] = RAW_ONE
         return True
-    if hit[MEANING] != 0 and n_answers == 0:
+    if n_pings >= PINGS_LEAST and n_answers > 0:
+        hit[MEANING], hit[VALUE] = IODINE_PINGS, n_pings
+        hit[STARTS], hit[FIRST], hit[LAST] = 0, first_ping, ping_row
+        return True
+    if hit[MEANING] != 0 and (n_answers == 0 or (unread and hit[MEANING] == IODINE_ASKED)):
         return True
     hit[STARTS], hit[FIRST], hit[LAST] = 0, flow.packets_start, flow.packets_stop - 1
     if n_names < NAMES_LEAST or end == 0 or not _is_tunnel_zone(payload, zone, end):

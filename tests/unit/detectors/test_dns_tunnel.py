@@ -62,6 +62,51 @@ def test_iodines_version_refused_by_a_resolver_is_nothing() -> None:
     assert found(P(0, ask(VERSION, NULL)), P(1, answer(VERSION, b"", NULL, rcode=3))) == []
 
 
+def ping(counter: int, user: int = 0, more: int = 0) -> str:
+    value = (user << 24 | 0x10 << 16 | counter) << 3 | more
+    digits = [value >> 5 * n & 31 for n in range(6, -1, -1)]
+    return "p" + "".join("abcdefghijklmnopqrstuvwxyz012345"[n] for n in digits)
+
+
+def pings(*labels: str) -> list[P]:
+    packets = []
+    for label in labels:
+        text = f"{label}.t.example.org"
+        packets += [P(0, ask(text)), P(1, answer(text, text_of(b"t")))]
+    return packets + [P(1, answer("t.example.org", text_of(b"t")))] * (6 - len(labels))
+
+
+def test_three_pings_of_iodine_whose_counter_rises_are_strong() -> None:
+    assert ping(0x5D6F) == "paaif01y"  # as iodine 0.8.0 sends it
+    labels = [ping(0x5D6F + n) for n in range(3)]
+    (e,) = found(*pings(labels[0], labels[1], labels[1].upper(), labels[2], "www", "www"))
+    assert (e.strength, e.family, e.starts) == (Strength.STRONG, "dns-tunnel", False)
+    assert "3 pings" in e.detail
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [ping(0x5D6F), ping(0x5D70)],
+        [ping(0x5D6F), ping(0x5D6E), ping(0x5D70)],
+        [ping(0x5D6F), ping(0x5D9F), ping(0x5DFF)],
+        [ping(0x5D6F, 16), ping(0x5D70, 16), ping(0x5D71, 16)],
+        [ping(0x5D6F), ping(0x5D70, 1), ping(0x5D71, 2)],
+        [ping(0x5D6F, more=1), ping(0x5D70, more=1), ping(0x5D71, more=1)],
+        ["products", "pictures", "platform"],
+    ],
+)
+def test_pings_that_are_few_or_do_not_count_are_nothing(labels: list[str]) -> None:
+    six = [*labels, *["www"] * (6 - len(labels))]
+    assert found(*pings(*six)) == []
+
+
+def test_iodines_version_whose_answer_a_snaplen_took_is_strong() -> None:
+    reply = answer(VERSION, VACK, NULL)
+    (e,) = found(P(0, ask(VERSION, NULL)), P(1, reply[:40], wire=len(reply)))
+    assert e.strength is Strength.STRONG
+
+
 def test_iodines_own_datagrams_both_ways_are_proof() -> None:
     (e,) = found(P(0, LOGIN), P(1, LOGIN))
     assert (e.strength, e.packet) == (Strength.PROOF, 1)
