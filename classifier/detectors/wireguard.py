@@ -203,7 +203,9 @@ def _extend(runs, direction, index, counter, row):
     run[RUN] = run[RUN] + 1 if same and 0 < step <= STEP_LIMIT else 1
     run[INDEX], run[LAST_COUNTER] = index, counter
     if run[RUN] > run[BEST]:
-        run[BEST], run[BEST_ROW], run[BEST_INDEX] = run[RUN], row, index
+        run[BEST], run[BEST_INDEX] = run[RUN], index
+        if run[RUN] <= 2:  # what follows says no more
+            run[BEST_ROW] = row
 
 
 @inline
@@ -261,7 +263,7 @@ def _judge(packets, payload, start, stop, runs, announced, hit):
         hit[MEANING] = LONE_INITIATION if kinds & (1 << INITIATION) else LONE_RESPONSE
         hit[FIRST] = hit[LAST] = announced[0, 2]
     elif runs[better, BEST] >= 2:
-        hit[MEANING] = ONE_RUN
+        hit[MEANING], hit[LAST] = ONE_RUN, runs[better, BEST_ROW]
     elif n_ours > 0 and n_foreign == 0:
         hit[MEANING] = LONE_DATA if kinds & (1 << DATA) else LONE_COOKIE
         hit[LAST] = first_row

@@ -86,6 +86,17 @@ def test_reordered_and_repeated_counters_do_not_end_a_run():
     assert e.detail.startswith("3 data messages")
 
 
+def test_the_packet_named_is_the_one_from_which_it_was_known():
+    """More messages of a run say no more: a box would not have waited for them."""
+    both = [P(d, wg_data((A, B)[d], 900 + n)) for n in range(8) for d in (0, 1)]
+    (e,) = found(*both)
+    assert (e.strength, e.packet) == (Strength.PROOF, 3)
+    one = [P(0, wg_data(A, n)) for n in range(5, 15)]
+    (e,) = found(*one, P(1, wg_data(B, 1)))
+    assert (e.strength, e.packet) == (Strength.STRONG, 1)
+    assert e.detail.startswith("10 data messages one way")
+
+
 def test_the_middle_of_a_rekey_is_still_a_run_on_each_side():
     old = [P(d, wg_data((A, B)[d], 50 + n)) for n in range(2) for d in (0, 1)]
     new = [P(d, wg_data((A + 7, B + 7)[d], n)) for n in range(2) for d in (0, 1)]
