@@ -12,6 +12,7 @@ from classifier.commands.shared import (
     classified,
     failed,
     open_registry,
+    reading_options,
     say,
     width,
 )
@@ -99,6 +100,12 @@ def _opened(options: argparse.Namespace) -> "Run":
     if len(options.captures) > 1:
         raise ClassifierError(
             "only one run can be opened", path=options.captures[1], remedy="give it alone"
+        )
+    for name in reading_options(options):
+        raise ClassifierError(
+            f"{name} is for reading captures, and this is a run",
+            path=options.captures[0],
+            remedy="leave it out, or name the captures",
         )
     run = open_run(options.captures[0])
     if options.policy or options.registry or options.at:

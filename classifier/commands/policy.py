@@ -39,6 +39,11 @@ def add(verbs: Verbs) -> None:
         "--other-at", metavar="TIME", help="the same for the second policy (default: the first's)"
     )
     diff.add_argument(
+        "--other-model",
+        metavar="M",
+        help="model of the second, or none; reads the captures twice (default: the first's)",
+    )
+    diff.add_argument(
         "--skip-bad-rows", action="store_true", help="load the good rows of a register with bad"
     )
     diff.add_argument(
@@ -66,6 +71,7 @@ def _policy_check(options: argparse.Namespace) -> int:
 
 
 def _policy_diff(options: argparse.Namespace) -> int:
+    from classifier.pipeline import make_options
     from classifier.policy import Policy
     from classifier.registry.store import time_ns
 
@@ -82,11 +88,20 @@ def _policy_diff(options: argparse.Namespace) -> int:
             problem = f"there is no register to look up as of {options.other_at!r}"
             remedy = "give --registry or --other-registry"
             raise ClassifierError(problem, path="--other-at", remedy=remedy)
+    if options.other_model is not None:
+        make_options(model=options.other_model)  # refuses what is no model
     before = classified(options)
-    after = before.judge(other, register, options.other_at)
+    if options.other_model is None:
+        after = before.judge(other, register, options.other_at)
+    else:
+        options.policy, options.model = other, options.other_model
+        options.registry = options.other_registry or options.registry
+        options.at = options.other_at or options.at
+        after = classified(options)
     named = [options.policies[0], options.policies[1]]
     if named[0] == named[1]:
-        named[1] = " ".join([named[1], *filter(None, (options.other_registry, options.other_at))])
+        others = (options.other_registry, options.other_at, options.other_model)
+        named[1] = " ".join([named[1], *filter(None, others)])
     changes = before.compare(after, (named[0], named[1]))
     say(changes.json() if options.format == "json" else changes.text(width()))
     return failed(before)

@@ -19,6 +19,7 @@ __all__ = [
     "failed",
     "now",
     "open_registry",
+    "reading_options",
     "replayed",
     "say",
     "width",
@@ -74,6 +75,14 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     )
     add("--decapsulate", action="store_true", help="make rows of inner flows (default: outer)")
     add("--separate", action="store_true", help="keep captures apart (default: one run)")
+
+
+def reading_options(options: argparse.Namespace) -> list[str]:
+    """Return which options of `add_reading` have another value than their default."""
+    parser = argparse.ArgumentParser()
+    add_reading(parser)
+    usual = vars(parser.parse_args([]))
+    return [f"--{n.replace('_', '-')}" for n, v in usual.items() if getattr(options, n) != v]
 
 
 def add_judging(parser: argparse.ArgumentParser) -> None:

@@ -85,6 +85,28 @@ def test_two_states_of_the_register_are_compared(capsys: Capture) -> None:
     assert {row["direction"] for row in found["summary"]} == {"harsher"}
 
 
+def test_two_models_are_compared(capsys: Capture) -> None:
+    command = ["policy", "diff", "observe-only", "observe-only", CAPTURE, "--format", "json"]
+    assert cli.main([*command, "--threshold", "0.001", "--other-model", "none"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["after"] == "observe-only none"
+    run = classifier.classify(CAPTURE, threshold=0.001, progress=False)
+    alone = classifier.classify(CAPTURE, threshold=0.001, model=None, progress=False)
+    differ = (run.flows["is_vpn"] != alone.flows["is_vpn"]).sum()
+    assert found["changed"] == differ > 0
+    assert cli.main([*command, "--other-model", "no-such"]) == 2
+    assert "no-such" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--local", "10.0.0.0/8"], ["--model", "none"], ["--separate"]])
+def test_options_for_reading_are_refused_where_a_run_is_opened(
+    option: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    assert cli.main(["impact", str(tmp_path / "run.parquet"), *option]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{option[0]} is for reading captures, and this is a run; leave it out" in line
+
+
 def test_replay_writes_the_report_with_addresses_only_if_told(
     tmp_path: Path, capsys: Capture
 ) -> None:
