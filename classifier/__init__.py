@@ -22,6 +22,7 @@ from classifier.errors import (
 if TYPE_CHECKING:
     from classifier import datasets
     from classifier.detectors import Detector
+    from classifier.model import evaluate, load_model, train
     from classifier.pipeline import iter_flows
     from classifier.policy import Policy
     from classifier.registry import Registry
@@ -49,8 +50,11 @@ __all__ = [
     "Verdict",
     "classify",
     "datasets",
+    "evaluate",
     "iter_flows",
+    "load_model",
     "open_run",
+    "train",
 ]
 
 _HOMES = {
@@ -62,8 +66,11 @@ _HOMES = {
     "Strength": "classifier.tables",
     "Verdict": "classifier.tables",
     "classify": "classifier.run",
+    "evaluate": "classifier.model",
     "iter_flows": "classifier.pipeline",
+    "load_model": "classifier.model",
     "open_run": "classifier.run",
+    "train": "classifier.model",
 }
 
 

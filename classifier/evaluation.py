@@ -173,6 +173,11 @@ class Evaluation:
         """Return `text`."""
         return self.text()
 
+    def _repr_html_(self) -> str:
+        from classifier.report.html_repr import pre_html
+
+        return pre_html(self.text())
+
 
 _RATES = ("precision", "recall", "f1", "fpr")
 

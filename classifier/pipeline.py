@@ -88,6 +88,12 @@ class Accounting(dict[str, int]):
         parts = sum(n for k, n in self.items() if k.startswith("packets_") and k != "packets_read")
         return parts == self["packets_read"]
 
+    def _repr_html_(self) -> str:
+        from classifier.report.html_repr import pre_html
+        from classifier.report.text import accounting_text
+
+        return pre_html(accounting_text(self)) if self else "<p>not known</p>"
+
 
 def make_options(
     *,

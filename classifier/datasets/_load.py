@@ -1,5 +1,6 @@
 """Loads a data set by its manifest: shipped ones, and those that lie where a user has put them."""
 
+import html
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "load", "record"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Dataset:
     """A data set in memory: tables of one row for each thing that has a label.
 
@@ -37,6 +38,15 @@ class Dataset:
     the set lets one see."""
     rows: "pd.DataFrame"
     """All else that is known about each row, such as ``is_vpn``, the scenario or the five-tuple."""
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        sizes = f"{len(self.rows):,} rows, {self.features.shape[1]} features"
+        return f"<Dataset {self.manifest.name!r}: {sizes}, {self.groups.nunique():,} groups>"
+
+    def _repr_html_(self) -> str:
+        shown = self.rows.assign(label=self.labels, group=self.groups)
+        return f"<p>{html.escape(repr(self))}</p>{shown.to_html(max_rows=10)}"
 
 
 def load(

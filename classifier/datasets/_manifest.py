@@ -38,7 +38,7 @@ class DataFile:
     """What part of the data set it is, such as ``(("scenario", "A1"), ("timeout_s", "15"))``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Manifest:
     """One data set, as its manifest describes it."""
 
@@ -61,6 +61,10 @@ class Manifest:
     reader: str = ""
     """How to read what the user brings: ``arff``, ``names``, ``cesnet`` or ``labels``; empty for
     sets whose files are here."""
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"<Manifest {self.name!r}: {self.title} ({self.licence})>"
 
 
 @dataclass(frozen=True, slots=True)

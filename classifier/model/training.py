@@ -188,6 +188,14 @@ def _check(examples: Examples) -> None:
 def evaluate(model: Model, examples: Examples, *, threshold: float = 0.5) -> dict[str, Measures]:
     """Measure a model on captures that it has not seen.
 
+    Parameters
+    ----------
+    model : Model
+        From `train` or `load_model`.
+    examples : Examples
+    threshold : float
+        Probability from which a flow is called a tunnel.
+
     Returns
     -------
     dict of str to Measures

@@ -41,7 +41,9 @@ def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
             if inspect.isclass(value):
                 found = [
                     (f"{module}.{name}.{attribute}", inspect.unwrap(getattr(value, attribute)))
-                    for attribute, kind in vars(value).items()
+                    for home in value.__mro__  # its own, and those of its bases here
+                    if home.__module__.startswith("classifier.")
+                    for attribute, kind in vars(home).items()
                     if not attribute.startswith("_")
                     and (inspect.isfunction(kind) or isinstance(kind, classmethod | staticmethod))
                 ]
