@@ -19,7 +19,6 @@ from classifier.detectors import DETECTORS, run_detectors
 from classifier.detectors.applications import SERVICES, name_applications
 from classifier.detectors.applications.naming import look_for_names
 from classifier.identify import identify
-from classifier.model import compute_features
 from classifier.pipeline import Reading, make_options, registration_of, with_verdicts
 from classifier.report.columns import observed_columns
 from classifier.tables import FlowBatch
@@ -102,8 +101,7 @@ def measure(capture: str, each: bool, clock: Clock) -> tuple[int, int, int]:
 def features(model: Any, batch: FlowBatch, names: Any, asked: Any) -> Any:
     rows = np.flatnonzero(asked)
     part = FlowBatch(batch.flows[rows], batch.packets, batch.payload)
-    found, matrix = compute_features(part, names.ja4[rows], names.server_name[rows])
-    return matrix[:, [found.index(name) for name in model.features]]
+    return model.matrix(part, names.ja4[rows], names.server_name[rows])
 
 
 def report(packets: int, flows: int, batches: int, clock: Clock) -> None:

@@ -260,8 +260,11 @@ def describe_series(flows: NDArray[Any], packets: NDArray[Any], out: NDArray[Any
 
 
 @inline
-def describe_bytes(payload, start, stop, tables, counts, out, f, base):
-    """Write the measures of ``payload[start:stop]``, not empty; ``counts`` is zero and stays so."""
+def describe_bytes(payload, start, stop, tables, log2, counts, out, f, base):
+    """Write the measures of ``payload[start:stop]``, not empty; ``counts`` is zero and stays so.
+
+    No branches on bytes, and logarithms from a table: both at once take a third of the time.
+    """
     n = stop - start
     ones, printable, zero, high, repeats, changes = 0, 0, 0, 0, 0, 0
     first, run, longest = 0, 0, 0
@@ -276,27 +279,23 @@ def describe_bytes(payload, start, stop, tables, counts, out, f, base):
             repeats += byte == before
         zero += byte == 0
         high += byte >> 7
-        if 32 <= byte <= 126:
-            printable += 1
-            run += 1
-            longest = max(longest, run)
-            first += run == i - start + 1
-        else:
-            run = 0
+        text = np.int64(byte >= 32) & np.int64(byte <= 126)
+        printable += text
+        run = (run + 1) * text
+        longest = max(longest, run)
+        first += run == i - start + 1
         before = byte
     squares = np.int64(0)
     logs = 0.0
     for i in range(start, stop):
         count = counts[payload[i]]
         squares += count
-        logs += np.log2(np.float64(count))
+        logs += log2[count]
     for i in range(start, stop):
         counts[payload[i]] = 0
     out[f, base] = n
     if n > 1:
-        out[f, base + 1] = max((np.log2(np.float64(n)) - logs / n), 0.0) / np.log2(
-            np.float64(min(n, 256))
-        )
+        out[f, base + 1] = max(log2[n] - logs / n, 0.0) / log2[min(n, 256)]
         out[f, base + 8] = repeats / (n - 1)
     out[f, base + 2] = ones / n
     out[f, base + 3] = printable / n
@@ -326,6 +325,9 @@ def describe_payload(
     out : float32 (n_flows, n_features), written
     """
     counts = np.zeros(256, np.int64)
+    log2 = np.zeros(SEGMENT_BYTES + 1)
+    for i in range(1, SEGMENT_BYTES + 1):
+        log2[i] = np.log2(np.float64(i))
     lead = np.zeros((2, 16), np.int64)  # bytes of the payload before
     constant = np.zeros((2, 16), np.int64)
     counting = np.zeros((2, 16), np.int64)
@@ -345,7 +347,7 @@ def describe_payload(
             if n[d, 0] < 2:
                 base = _SEG + d * _SEG_SIDE + n[d, 0] * _SEG_WIDTH
                 end = min(stop, start + SEGMENT_BYTES)
-                describe_bytes(payload, start, end, tables, counts, out, f, base)
+                describe_bytes(payload, start, end, tables, log2, counts, out, f, base)
             byte = np.int64(payload[start])
             if n[d, 0] == 0 and d == 0 and flow.proto == 17:
                 version = np.int64(0)

@@ -134,7 +134,7 @@ def add_small_trees(
 
 @kernel
 def nearest_distance(
-    ranks: NDArray[Any], seen: NDArray[Any], spacing: float, out: NDArray[Any]
+    ranks: NDArray[Any], seen: NDArray[Any], spacing: float, enough: float, out: NDArray[Any]
 ) -> None:
     """Return the mean absolute difference to the nearest of the rows seen in training.
 
@@ -146,6 +146,8 @@ def nearest_distance(
         Read; at least one row.
     spacing : float
         Difference of two neighbouring ranks.
+    enough : float
+        The first that is as near is taken for the nearest.
     out : float64, shape (n_rows,)
         Written.
     """
@@ -156,5 +158,8 @@ def nearest_distance(
             total = np.int64(0)
             for j in range(n):
                 total += abs(np.int64(ranks[row, j]) - np.int64(seen[other, j]))
-            best = min(best, total)
+            if total < best:
+                best = total
+                if best * spacing / n <= enough:
+                    break
         out[row] = best * spacing / n

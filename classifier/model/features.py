@@ -7,6 +7,7 @@ first: what is not defined for a flow stays so. Flows are independent of each ot
 """
 
 import functools
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ def compute_features(
     server_name: NDArray[np.object_] | None = None,
     *,
     pairs: NDArray[np.float32] | None = None,
+    blocks: Collection[str] = tuple(BLOCKS),
 ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
     """Compute all features of the flows of a batch.
 
@@ -44,6 +46,8 @@ def compute_features(
     pairs : ndarray of float32, shape (n_flows, 6), optional
         What ``PairBook.take`` gives for these flows. Left out, the flows of this batch are taken to
         be all there are: batches depend on how a capture is read, so judge no flow by that.
+    blocks : collection of str
+        Keys of ``schema.BLOCKS``; the columns of all others stay NaN.
 
     Returns
     -------
@@ -59,13 +63,18 @@ def compute_features(
     n = batch.flows.size
     out = np.full((n, len(FEATURES)), np.nan, np.float32)
     _jit.spend(8 * n)
-    _describe_flow(batch.flows, out)
-    k.describe_series(batch.flows, batch.packets, out)
-    k.describe_payload(batch.flows, batch.packets, batch.payload, _tables(), out)
-    k.describe_records(batch.flows, batch.payload, out)
-    if ja4 is not None and server_name is not None:
+    if "flow" in blocks:
+        _describe_flow(batch.flows, out)
+    if "series" in blocks:
+        k.describe_series(batch.flows, batch.packets, out)
+    if "payload" in blocks:
+        k.describe_payload(batch.flows, batch.packets, batch.payload, _tables(), out)
+    if "records" in blocks:
+        k.describe_records(batch.flows, batch.payload, out)
+    if "hello" in blocks and ja4 is not None and server_name is not None:
         _describe_hello(ja4, server_name, out)
-    out[:, column("pair_flows") :] = pair_features(batch.flows) if pairs is None else pairs
+    if "pairs" in blocks:
+        out[:, column("pair_flows") :] = pair_features(batch.flows) if pairs is None else pairs
     return FEATURE_NAMES, out
 
 
@@ -208,20 +217,22 @@ def _describe_hello(
 ) -> None:
     """Write the columns of the block ``hello``."""
     first, last = column("ja4_transport"), column("name_characters")
+    rows = np.flatnonzero(ja4 != "")
+    if not rows.size:
+        return
+    starts = [text[:10] for text in ja4[rows].tolist()]
     known: dict[str, tuple[float, ...]] = {}
-    for row in np.flatnonzero(ja4 != "").tolist():
-        text = ja4[row][:10]
-        if text not in known:
-            known[text] = (
-                _TRANSPORT[text[0]],
-                _VERSION.get(text[1:3], np.nan),
-                float(text[3] == "d"),
-                int(text[4:6]),
-                int(text[6:8]),
-                _ALPN.get(text[8:10], 5),
-            )
-        out[row, first:last] = known[text]
-        out[row, last] = len(server_name[row])
+    for text in set(starts):
+        known[text] = (
+            _TRANSPORT[text[0]],
+            _VERSION.get(text[1:3], np.nan),
+            float(text[3] == "d"),
+            int(text[4:6]),
+            int(text[6:8]),
+            _ALPN.get(text[8:10], 5),
+        )
+    out[rows, first:last] = [known[text] for text in starts]
+    out[rows, last] = [len(name) for name in server_name[rows].tolist()]
 
 
 def pair_features(flows: NDArray[np.void]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from classifier.errors import ModelMismatchError
 from classifier.model.features import compute_features
 from classifier.model.novelty import Novelty
-from classifier.model.schema import FEATURE_NAMES
+from classifier.model.schema import BLOCKS, FEATURE_NAMES, column
 from classifier.model.trees import Trees
 from classifier.tables import FlowBatch
 
@@ -96,18 +96,24 @@ class Model:
         rows = np.flatnonzero(self.speaks_of(batch.flows, applications))
         if rows.size:
             part = FlowBatch(batch.flows[rows], batch.packets, batch.payload)
-            names, matrix = compute_features(part, ja4[rows], server_names[rows])
-            columns = [names.index(name) for name in self.features]
-            out[rows] = self.score(matrix[:, columns])
+            out[rows] = self.score(self.matrix(part, ja4[rows], server_names[rows]))
         return out
+
+    def matrix(
+        self, batch: FlowBatch, ja4: NDArray[np.object_], server_names: NDArray[np.object_]
+    ) -> NDArray[np.float32]:
+        """Return its features of each flow, shape (n_flows, len(features)); no others are made."""
+        mine = set(self.features)
+        blocks = [name for name, block in BLOCKS.items() if any(f.name in mine for f in block)]
+        every = compute_features(batch, ja4, server_names, blocks=blocks)[1]
+        return every[:, [column(name) for name in self.features]]
 
     def speaks_of(
         self, flows: NDArray[np.void], applications: NDArray[np.object_]
     ) -> NDArray[np.bool_]:
         """Return which flows it has a word on."""
         packets = flows["orig_packets"] + flows["resp_packets"]
-        known = np.isin(applications.astype(str), self.applications)
-        return np.asarray(known & (packets >= self.least_packets))
+        return _among(applications, self.applications) & (packets >= self.least_packets)
 
 
 def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -134,8 +140,13 @@ def unasked(applications: NDArray[np.object_], asked: Sequence[str]) -> NDArray[
     asked : sequence of str
         Carriers that may hide something. All others were named for what they are.
     """
-    hiding = np.isin(applications.astype(str), list(asked))
-    return np.where(hiding, BASE_PROBABILITY, NAMED_PROBABILITY)
+    return np.where(_among(applications, asked), BASE_PROBABILITY, NAMED_PROBABILITY)
+
+
+def _among(applications: NDArray[np.object_], asked: Sequence[str]) -> NDArray[np.bool_]:
+    """Tell which names are among those asked for."""
+    is_asked = frozenset(asked).__contains__
+    return np.fromiter(map(is_asked, applications.tolist()), np.bool_, applications.size)
 
 
 @dataclass(frozen=True, slots=True)

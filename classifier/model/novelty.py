@@ -70,28 +70,33 @@ class Novelty:
         -------
         ndarray of float64, shape (n_rows,)
         """
-        out = np.zeros(features.shape[0])
-        spend(features.shape[0] * self.seen.shape[0] // _FLOWS)
-        ranks = _ranks(features, self.quantiles)
-        nearest_distance(ranks, np.ascontiguousarray(self.seen), 1 / QUANTILES, out)
-        return out
+        return self._distance(features, -1.0)
 
     def trust(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return how much a model's word counts: 1 up to the limit, ``BEYOND`` farther away."""
-        return np.where(self.distance(features) <= self.limit, 1.0, BEYOND)
+        return np.where(self._distance(features, self.limit) <= self.limit, 1.0, BEYOND)
+
+    def _distance(self, features: NDArray[np.float32], enough: float) -> NDArray[np.float64]:
+        """Return the distance to the nearest, or to the first that is near enough."""
+        out = np.zeros(features.shape[0])
+        spend(features.shape[0] * self.seen.shape[0] // _FLOWS)
+        ranks = _ranks(features, self.quantiles)
+        nearest_distance(ranks, np.ascontiguousarray(self.seen), 1 / QUANTILES, enough, out)
+        return out
 
 
 def _ranks(features: NDArray[np.float32], quantiles: NDArray[np.float32]) -> NDArray[np.int16]:
-    place = np.empty(features.shape, np.int16)
+    columns = np.ascontiguousarray(features.T)
+    place = np.empty(columns.shape, np.int16)
     if features.shape[0] <= _FEW:  # one comparison with all quantiles: less to call
-        place[:] = (features[:, :, None] >= quantiles).sum(axis=2)
+        place[:] = (columns[:, :, None] >= quantiles[:, None]).sum(axis=2)
     else:
-        for j, edges in enumerate(quantiles):
-            place[:, j] = np.searchsorted(edges, features[:, j], side="right")
-    place[features < quantiles[:, 0]] = BELOW
-    place[features > quantiles[:, -1]] = ABOVE
-    place[np.isnan(features)] = MISSING
-    return place
+        for edges, values, out in zip(quantiles, columns, place, strict=True):
+            out[:] = edges.searchsorted(values, "right")
+    place[columns < quantiles[:, :1]] = BELOW
+    place[columns > quantiles[:, -1:]] = ABOVE
+    place[np.isnan(columns)] = MISSING
+    return np.ascontiguousarray(place.T)
 
 
 def learn_novelty(
@@ -138,7 +143,7 @@ def learn_novelty(
         if not len(others):
             raise ModelError("one capture alone", remedy="train on several captures")
         some = np.zeros(int(mine.sum()))
-        nearest_distance(ranks[mine], np.ascontiguousarray(others), 1 / QUANTILES, some)
+        nearest_distance(ranks[mine], np.ascontiguousarray(others), 1 / QUANTILES, -1.0, some)
         apart[mine] = some
     limit = max(float(np.quantile(apart, share)), 1e-6)
     return Novelty(quantiles, seen, limit)

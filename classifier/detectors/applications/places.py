@@ -31,21 +31,22 @@ _HOST = re.compile(
 
 def find_host(head: bytes) -> bytes:
     """Return the value of the Host line without a port, empty where there is none."""
-    found = _HOST.search(head)
-    return found[1] or b"" if found else b""
+    return _find_host(head, 0, len(head))
+
+
+def _find_host(data: bytes | memoryview, start: int, stop: int) -> bytes:
+    found = _HOST.search(data, start, stop)
+    return bytes(found[1] or b"") if found else b""
 
 
 def find_hosts(batch: FlowBatch, rows: NDArray[np.int64]) -> list[tuple[int, bytes]]:
     """Return row and Host of the flows ``rows`` that have one, the originator's first."""
     hosts = []
-    flows, payload = batch.flows[rows], batch.payload
-    columns = (
-        rows,
-        *(flows[name] for name in ("orig_start", "orig_stop", "resp_start", "resp_stop")),
-    )
+    ends = ("orig_start", "orig_stop", "resp_start", "resp_stop")
+    columns = (rows, *(batch.flows[name][rows] for name in ends))
+    data = batch.payload.data
     for row, start, stop, other, other_stop in zip(*(c.tolist() for c in columns), strict=True):
-        name = find_host(payload[start:stop].tobytes())
-        name = name or find_host(payload[other:other_stop].tobytes())
+        name = _find_host(data, start, stop) or _find_host(data, other, other_stop)
         if name:
             hosts.append((row, name))
     return hosts

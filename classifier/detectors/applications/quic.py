@@ -137,19 +137,34 @@ def find_initials(batch: FlowBatch, rows: NDArray[np.int64]) -> Initials:
     return Initials(flow[chosen], start[chosen], stop[chosen], packets["direction"][chosen])
 
 
-def _expand(secret: bytes, label: bytes, size: int) -> bytes:
-    """HKDF-Expand-Label (RFC 8446 7.1) with SHA-256, no context, one block at most."""
-    text = b"tls13 " + label
-    info = size.to_bytes(2) + len(text).to_bytes(1) + text + b"\0"
-    return hmac.digest(secret, info + b"\x01", "sha256")[:size]
+def _label(text: bytes, size: int) -> bytes:
+    """Return what HKDF-Expand-Label (RFC 8446 7.1) hashes for its only block, without context."""
+    text = b"tls13 " + text
+    return size.to_bytes(2) + len(text).to_bytes(1) + text + b"\0\x01"
+
+
+_CLIENT = _label(b"client in", 32)
+_KEY, _IV, _HP = (
+    _label(b"quic " + name, n) for name, n in ((b"key", 16), (b"iv", 12), (b"hp", 16))
+)
+_KEY_2, _IV_2, _HP_2 = (
+    _label(b"quicv2 " + name, n) for name, n in ((b"key", 16), (b"iv", 12), (b"hp", 16))
+)
 
 
 def client_keys(version: int, salt: bytes, identifier: bytes) -> Keys:
     """Derive the keys of a client's Initial packets (RFC 9001 5.2, RFC 9369 3.3.2)."""
-    secret = _expand(hmac.digest(salt, identifier, "sha256"), b"client in", 32)
-    name = b"quicv2 " if version == VERSION_2 else b"quic "
-    sizes = ((b"key", 16), (b"iv", 12), (b"hp", 16))
-    return Keys(*(_expand(secret, name + label, size) for label, size in sizes))
+    digest = hmac.digest
+    secret = digest(digest(salt, identifier, "sha256"), _CLIENT, "sha256")
+    key, iv, hp = (_KEY_2, _IV_2, _HP_2) if version == VERSION_2 else (_KEY, _IV, _HP)
+    return Keys(
+        digest(secret, key, "sha256")[:16],
+        digest(secret, iv, "sha256")[:12],
+        digest(secret, hp, "sha256")[:16],
+    )
+
+
+_VALUE = {size: (1 << (8 * size - 2)) - 1 for size in (1, 2, 4, 8)}
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
@@ -163,7 +178,7 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     size = 1 << (data[at] >> 6)
     if at + size > len(data):
         raise IndexError
-    return int.from_bytes(data[at : at + size]) & ((1 << (8 * size - 2)) - 1), at + size
+    return int.from_bytes(data[at : at + size]) & _VALUE[size], at + size
 
 
 class Packet(NamedTuple):
@@ -222,10 +237,10 @@ def open_packet(data: bytes, packet: Packet, keys: Keys) -> bytes | None:
     body = packet.number + size
     if packet.stop - body < _TAG_BYTES:
         return None
-    number = bytes(a ^ b for a, b in zip(data[packet.number : body], mask[1:], strict=False))
-    header = bytes([first]) + data[packet.start + 1 : packet.number] + number
+    number = int.from_bytes(data[packet.number : body]) ^ int.from_bytes(mask[1 : 1 + size])
+    header = b"%c%b%b" % (first, data[packet.start + 1 : packet.number], number.to_bytes(size))
     # The vector and the packet number, which fills its last bytes
-    tail = int.from_bytes(keys.iv[8:]) ^ int.from_bytes(number)
+    tail = int.from_bytes(keys.iv[8:]) ^ number
     nonce = keys.iv[:8] + tail.to_bytes(4)
     try:
         frames: bytes = aead(keys.key).decrypt(nonce, data[body : packet.stop], header)
@@ -236,12 +251,12 @@ def open_packet(data: bytes, packet: Packet, keys: Keys) -> bytes | None:
 
 def crypto_pieces(frames: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield offset and bytes of CRYPTO frames, up to the first frame that cannot be read."""
-    at = 0
+    at, end = 0, len(frames)
     try:
-        while at < len(frames):
+        while at < end:
             kind = frames[at]
             if kind == 0:  # PADDING
-                at = len(frames) - len(frames[at:].lstrip(b"\0"))
+                at = end - len(frames[at:].lstrip(b"\0"))
             elif kind == 1:  # PING
                 at += 1
             elif kind in (2, 3):  # ACK: largest, delay, ranges, first range, pairs, counts of ECN
@@ -252,10 +267,18 @@ def crypto_pieces(frames: bytes) -> Iterator[tuple[int, bytes]]:
                     value, at = _number(frames, at)
                     read += 1
                     if read == 3:
-                        numbers += 2 * min(value, len(frames)) + 3 * (kind == 3)
+                        numbers += 2 * min(value, end) + 3 * (kind == 3)
             elif kind in (6, 8):  # CRYPTO; 8 in Google's versions
-                offset, at = _number(frames, at + 1)
-                size, at = _number(frames, at)
+                # As _number, whose calls would be half of the time: hellos come in many frames
+                at += 1
+                width = 1 << (frames[at] >> 6)
+                offset = int.from_bytes(frames[at : at + width]) & _VALUE[width]
+                at += width
+                width = 1 << (frames[at] >> 6)
+                size = int.from_bytes(frames[at : at + width]) & _VALUE[width]
+                at += width
+                if at > end:
+                    return
                 if offset < MOST_BYTES:
                     yield offset, frames[at : at + size]
                 at += size

@@ -22,6 +22,7 @@ given for whole hellos only: a hello of which the capture holds a part has none,
 its server name.
 """
 
+import functools
 import hashlib
 
 import numpy as np
@@ -38,6 +39,8 @@ TCP, DTLS, QUIC = range(3)
 #: Bytes of a key that are not lists.
 KEY_HEADER = 12
 _HELLOS_AT_ONCE = 4096
+#: Keys whose fingerprints are remembered: a client sends the same hello for each page.
+_KEYS_KNOWN = 1024
 
 _VERSIONS = {
     0x0304: "13",
@@ -211,11 +214,11 @@ def parse_hellos(payload, hellos, scratch, names, keys):
         room = out
 
 
-def _digest(numbers: list[str], tail: list[str]) -> str:
+def _digest(numbers: bytes, tail: bytes = b"") -> str:
     """Return twelve characters of the hash of a list, zeros for an empty one."""
     if not numbers:
         return "0" * 12
-    text = ",".join(numbers) + ("_" + ",".join(tail) if tail else "")
+    text = numbers.hex(",", 2) + ("_" + tail.hex(",", 2) if tail else "")
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -229,6 +232,7 @@ def _alpn(length: int, first: int, last: int) -> str:
     return f"{first:02x}"[0] + f"{last:02x}"[1]
 
 
+@functools.lru_cache(_KEYS_KNOWN)
 def ja4_of_key(key: bytes, transport: int) -> str:
     """Return the JA4 fingerprint of a key made by ``parse_hellos``.
 
@@ -240,13 +244,12 @@ def ja4_of_key(key: bytes, transport: int) -> str:
     """
     version = _VERSIONS.get(int.from_bytes(key[:2]), "00")
     n_ciphers, n_extensions, n_listed = (int.from_bytes(key[i : i + 2]) for i in (6, 8, 10))
-    numbers = [key[i : i + 2].hex() for i in range(KEY_HEADER, len(key), 2)]
-    ciphers = numbers[:n_ciphers]
-    listed = numbers[n_ciphers : n_ciphers + n_listed]
+    listed = KEY_HEADER + 2 * n_ciphers
+    algorithms = listed + 2 * n_listed
     return (
         f"{_LETTER[transport]}{version}{'d' if key[2] else 'i'}"
         f"{min(n_ciphers, 99):02d}{min(n_extensions, 99):02d}{_alpn(*key[3:6])}"
-        f"_{_digest(ciphers, [])}_{_digest(listed, numbers[n_ciphers + n_listed :])}"
+        f"_{_digest(key[KEY_HEADER:listed])}_{_digest(key[listed:algorithms], key[algorithms:])}"
     )
 
 
@@ -269,12 +272,11 @@ def describe_hellos(
 
     Notes
     -----
-    Takes time in proportion to the bytes of the hellos. Keys are hashed once each.
+    Takes time in proportion to the bytes of the hellos. The latest keys are hashed once each.
     """
     n = len(hellos)
     names = np.zeros((n, 4), np.int64)
     ja4 = np.full(n, "", object)
-    known: dict[tuple[bytes, int], str] = {}
     for first in range(0, n, _HELLOS_AT_ONCE):
         part = hellos[first : first + _HELLOS_AT_ONCE]
         spans = part[:, 1] - part[:, 0]
@@ -286,9 +288,5 @@ def describe_hellos(
             zip(keys.tolist(), part[:, 3].tolist(), strict=True), first
         ):
             if stop > start:
-                key = (held[start:stop], transport)
-                text = known.get(key)
-                if text is None:
-                    text = known[key] = ja4_of_key(*key)
-                ja4[i] = text
+                ja4[i] = ja4_of_key(held[start:stop], transport)
     return names, ja4

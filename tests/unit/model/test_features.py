@@ -11,7 +11,7 @@ from classifier.model import (
     compute_features,
     feature_schema_hash,
 )
-from classifier.model.schema import column
+from classifier.model.schema import BLOCKS, column
 
 HELLO = bytes(range(32, 127))
 
@@ -124,3 +124,13 @@ def test_parts_of_ja4_are_numbers() -> None:
 
 def test_schema_that_changes_gets_another_version() -> None:
     assert (FEATURE_SCHEMA_VERSION, feature_schema_hash()[:16]) == (1, "a1b2271629c5a8d8")
+
+
+def test_blocks_that_nobody_asks_for_stay_empty_and_change_no_other() -> None:
+    flows = build.batch(build.F(6, [build.P(0, HELLO), build.P(1, b"ab")]), build.F(17, []))
+    every = compute_features(flows)[1]
+    for name, block in BLOCKS.items():
+        some = compute_features(flows, blocks=[name])[1]
+        own = [column(feature.name) for feature in block]
+        assert np.array_equal(some[:, own], every[:, own], equal_nan=True)
+        assert np.isnan(np.delete(some, own, axis=1)).all()

@@ -153,9 +153,15 @@ ranks = st.lists(st.integers(-32, 48), min_size=3, max_size=3)
 @given(st.lists(ranks, min_size=1, max_size=6), st.lists(ranks, min_size=1, max_size=5))
 def test_distances_equal_the_twin(rows: list[list[int]], seen: list[list[int]]) -> None:
     out = np.zeros(len(rows))
-    nearest_distance(np.array(rows, np.int16), np.array(seen, np.int16), 1 / 32, out)
+    given = np.array(rows, np.int16), np.array(seen, np.int16), 1 / 32
+    nearest_distance(*given, -1.0, out)
     expected = [twin.nearest(row, seen) / 32 / 3 for row in rows]
     assert out == pytest.approx(expected)
+    limit = float(np.median(out))
+    near_enough = np.zeros(len(rows))
+    nearest_distance(*given, limit, near_enough)
+    assert ((near_enough <= limit) == (out <= limit)).all()
+    assert near_enough[out > limit].tolist() == out[out > limit].tolist()
 
 
 def test_ranks_of_few_rows_are_those_of_many() -> None:
