@@ -9,14 +9,15 @@ Behind the two empty lines the stream belongs to the host and the client.
 
 Sources
 -------
-RFC 9110 section 9.3.6 (any 2xx is agreement), RFC 9112 section 3.2.3 (authority-form).
+RFC 9110 sections 9.3.6 (any 2xx is agreement), 15.5.8 and 11.7.1 (only a proxy answers 407, and says
+how to authenticate), RFC 9112 section 3.2.3 (authority-form).
 
 Strength
 --------
 Proof: request, an answer of 2xx, and data behind either. Strong: both without data behind them, or
-the request where nothing of the server's direction was captured. Weak: the request, refused (407
-before the client says who it is; 403, 405 and others by servers that are no proxy), or without
-answer. A request repeated on the same connection after 407 counts as the first would have.
+the request where nothing of the server's direction was captured, or answered 407 with the field
+Proxy-Authenticate, which only a proxy sends. Weak: the request, refused otherwise (403, 405 and
+others, by proxies and by servers that are none), or without answer. A request repeated on the same connection after 407 counts as the first would have.
 
 Mistaken for
 ------------
@@ -46,6 +47,7 @@ REQUEST = re.compile(
     rb"CONNECT (?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,255}):[0-9]{1,5} HTTP/1\.[01]\r?\n"
 )
 ANSWER = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r\n]")
+PASSWORD_WANTED, ASKS = "407", re.compile(rb"\nproxy-authenticate:", re.IGNORECASE)
 EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
 _NAME = "http-connect"
 
@@ -98,6 +100,8 @@ def _judge(d: Dialogue) -> Evidence | None:
     strength, text = Strength.STRONG, f"CONNECT request and its answer {code}"
     if code[0] != "2":
         strength, text = Strength.WEAK, f"CONNECT request, answered {code}"
+        if code == PASSWORD_WANTED and ASKS.search(d.server, answer.end()):
+            strength, text = Strength.STRONG, f"{text} by a proxy that asks for a password"
     elif said > 0 and answered > 0 and d.more(said, answered):
         strength, text = Strength.PROOF, f"{text}, data behind them"
     return report(d, _NAME, strength, text, said=request.end(), answered=answer.end())

@@ -42,7 +42,8 @@ for TCP proxy across firewall" and "SOCKS 4A: A Simple Extension to SOCKS 4 Prot
 Strength
 --------
 Proof: an offered method agreed, and a request with its reply, or GSSAPI tokens both ways; SOCKS 4:
-request and reply. Strong: an offered method agreed, and a request, its reply not seen; or SOCKS 5
+request and reply; a UDP flow whose every datagram has a relay's header, from the client to the
+port that the reply to its association named, at that address or the proxy's own. Strong: an offered method agreed, and a request, its reply not seen; or SOCKS 5
 or 4a requests where nothing of the server's direction was captured; or two relayed datagrams and more
 of each side, all with the same address and port that someone can be asked at. Weak: the server refused,
 or said nothing, or was captured alone.
@@ -55,14 +56,16 @@ An empty answer is no agreement.
 Blind to
 --------
 SOCKS inside TLS; conversations joined after the reply; UDP relays to several far ends, or of a name, whose
-answers come from an address.
+answers come from an address, where their TCP connection does not end in the same batch of flows.
 """
 
 import ipaddress
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.detectors._columns import head
 from classifier.detectors._dialogue import Dialogue, report
 from classifier.detectors.heads import Heads
 from classifier.detectors.interface import Detector
@@ -73,15 +76,17 @@ __all__ = ["DETECTOR"]
 TCP, UDP = 6, 17
 VERSION_5, VERSION_4, VERSION_4_REPLY = 5, 4, 0
 GSSAPI, PASSWORD, NONE_ACCEPTABLE = 1, 2, 255
-COMMANDS_5, CODES_5 = range(1, 4), range(9)
+COMMANDS_5, CODES_5, ASSOCIATE = range(1, 4), range(9), 3
 COMMANDS_4, CODES_4 = range(1, 3), range(90, 94)
 IPV4, NAME, IPV6 = 1, 3, 4
+KINDS = (IPV4, NAME, IPV6)
 ADDRESS_BYTES = {IPV4: 4, IPV6: 16}
 USER_MOST = 256
 RELAY_BYTES, RELAYED_LEAST, RELAY_HEADER = 10, 2, {IPV4: 10, IPV6: 22}
 GREETING_BYTES, REQUEST_4_LEAST, REPLY_4_BYTES = 2, 9, 8
 NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:")
 _NAME = "socks"
+_Address = int  # as one number
 
 
 def _message(data: bytes, at: int, codes: range) -> int:
@@ -251,6 +256,61 @@ def _relay(batch: FlowBatch, flow: int) -> Evidence | None:
     )
 
 
+class _Relay(NamedTuple):
+    """A relay for UDP that a proxy named in the reply to an association."""
+
+    client: _Address
+    server: _Address
+    named: _Address
+    port: int
+    frame: int
+
+
+def _association(batch: FlowBatch, flow: int, evidence: Evidence) -> _Relay | None:
+    """Return the relay that a flow's reply names, where the request is an association."""
+    client_side = 0 if head(batch, flow, "orig")[:1] == bytes([VERSION_5]) else 1
+    d = Dialogue.of(batch, flow, client_side)
+    method = d.server[1] if len(d.server) > 1 else NONE_ACCEPTABLE
+    at, answered = GREETING_BYTES + d.client[1], GREETING_BYTES
+    if method == PASSWORD:
+        at, answered = _password(d.client, at), 4
+    said, ended = _message(d.client, at, COMMANDS_5), _message(d.server, answered, CODES_5)
+    if said <= 0 or ended <= 0 or d.client[at + 1] != ASSOCIATE or d.server[answered + 1] != 0:
+        return None
+    if d.server[answered + 3] == NAME:
+        return None
+    named = int.from_bytes(d.server[answered + 4 : ended - 2])
+    ends = [_address(batch.flows[flow], side) for side in ("orig", "resp")]
+    frame = int(batch.packets["frame"][evidence.packet])
+    port = int.from_bytes(d.server[ended - 2 : ended])
+    return _Relay(ends[client_side], ends[1 - client_side], named, port, frame)
+
+
+def _address(flow: np.void, side: str) -> _Address:
+    return int(flow[f"{side}_hi"]) << 64 | int(flow[f"{side}_lo"])
+
+
+def _associated(batch: FlowBatch, flow: int, relays: list[_Relay]) -> Evidence | None:
+    """Judge a UDP flow by the relays that proxies named."""
+    f = batch.flows[flow]
+    ends = [(_address(f, side), int(f[f"{side}_port"])) for side in ("orig", "resp")]
+    for relay in relays:
+        for (client, _), (place, port) in (ends, ends[::-1]):
+            same = client == relay.client and port == relay.port
+            if not same or place not in (relay.named, relay.server):
+                continue
+            some = batch.packets[int(f["packets_start"]) : int(f["packets_stop"])]
+            some = some[some["payload_bytes"] > 0]
+            begins = [batch.payload[p["start"] : p["stop"]][:4].tobytes() for p in some]
+            if all(len(b) == 4 and b[:2] == bytes(2) and b[3] in KINDS for b in begins):
+                frames = some["frame"][[0, -1]].tolist()
+                text = f"{len(begins)} datagrams to the relay that a SOCKS 5 proxy named"
+                words = f"{text} (packet {relay.frame}), packets {frames[0]} and {frames[1]}"
+                row = int(f["packets_stop"]) - 1
+                return Evidence(flow, _NAME, Strength.PROOF, words, row, _NAME, starts=False)
+    return None
+
+
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows in which one side begins as a client and the other as a server, or not at all."""
     chosen = np.zeros(heads.size, np.bool_)
@@ -266,27 +326,31 @@ def select(heads: Heads) -> NDArray[np.bool_]:
         chosen |= four & (silent | ((server[:, 0] == 0) & (server[:, 1] >= CODES_4[0])))
     chosen &= heads.has_proto(TCP)
     relay = heads.has_proto(UDP)
-    for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
-        relay &= (kept >= RELAY_BYTES) & (head[:, :3] == 0).all(axis=1)
-        relay &= (head[:, 3] == IPV4) | (head[:, 3] == IPV6)
+    for first, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
+        relay &= (kept >= RELAY_BYTES) & (first[:, :3] == 0).all(axis=1)
+        relay &= np.isin(first[:, 3], KINDS)
     return chosen | relay
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:
     """Find SOCKS handshakes among the TCP flows of a batch, and its relays among the UDP flows."""
     found = []
-    for flow in range(batch.flows.size):
-        if batch.flows["proto"][flow] == UDP:
-            relayed = _relay(batch, flow)
-            found += [relayed] if relayed is not None else []
-            continue
+    udp = batch.flows["proto"] == UDP
+    relays = []
+    for flow in np.flatnonzero(~udp).tolist():
         for side in (0, 1):
             d = Dialogue.of(batch, flow, side)
             evidence = _version_5(d) or _version_4(d) or _server_alone(d)
             if evidence is not None:
                 found.append(evidence)
+                proven = evidence.strength is Strength.PROOF and " 5 " in evidence.detail
+                relay = _association(batch, flow, evidence) if proven else None
+                relays += [relay] if relay is not None else []
                 break
-    return found
+    for flow in np.flatnonzero(udp).tolist():
+        relayed = _associated(batch, flow, relays) or _relay(batch, flow)
+        found += [relayed] if relayed is not None else []
+    return sorted(found, key=lambda evidence: evidence.flow)
 
 
 DETECTOR = Detector(_NAME, _NAME, (TCP, UDP), 2048, detect, select)

@@ -45,6 +45,14 @@ def test_a_refusal_is_weak(code):
     assert e.strength is Strength.WEAK
 
 
+def test_a_proxy_that_asks_for_a_password_is_strong():
+    asks = ASKED.replace(b"\r\n\r\n", b'\r\nproxy-authenticate: Basic realm="x"\r\n\r\n')
+    (e,) = found(P(0, REQUEST), P(1, asks))
+    assert e.strength is Strength.STRONG
+    (e,) = found(P(0, REQUEST), P(1, asks.replace(b"407", b"403")))
+    assert e.strength is Strength.WEAK
+
+
 def test_a_request_repeated_after_407_counts_as_the_first():
     again = REQUEST.replace(b"\r\n\r\n", b"\r\nProxy-Authorization: Basic eA==\r\n\r\n")
     talk = [P(0, REQUEST), P(1, ASKED), P(0, again), P(1, AGREED), P(0, HELLO)]

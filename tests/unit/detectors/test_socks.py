@@ -176,3 +176,38 @@ def test_every_truncation_of_a_relay_header_is_nothing():
     for n in range(10):
         assert relayed(*[P(k % 2, RELAYED[:n]) for k in range(4)]) == []
     assert relayed(*[P(k % 2, RELAYED[:10]) for k in range(4)])
+
+
+PROXY, NAMED = 0xC6336401, 0xCB007107
+DNS = b"\0\0\0\1\x08\x08\x08\x08\0\x35question"
+NAME_RELAYED = b"\0\0\0\3\x07example\0\x35question"
+
+
+def associated(*datagrams: bytes, place: int = NAMED, named: int = NAMED, **flow) -> list[Evidence]:
+    said = b"\5\1\0" + b"\5\3\0\1" + bytes(6)
+    reply = b"\5\0" + b"\5\0\0\1" + named.to_bytes(4) + b"\xc0\x01"
+    tcp = F(TCP, [P(0, said), P(1, reply)], resp=PROXY, resp_port=1080)
+    packets = [P(n % 2, datagram) for n, datagram in enumerate(datagrams)]
+    udp = F(UDP, packets, **{"resp": place, "resp_port": 0xC001} | flow)
+    return [e for e in run_detectors(batch(udp, tcp), [DETECTOR]) if e.flow == 0]
+
+
+def test_datagrams_to_the_relay_that_a_proxy_named_are_proof():
+    (e,) = associated(NAME_RELAYED, DNS)
+    assert (e.strength, e.family, e.packet) == (Strength.PROOF, "socks", 1)
+    assert e.detail.endswith("named (packet 4), packets 1 and 2")
+    assert associated(DNS, DNS, place=PROXY, named=0)[0].strength is Strength.PROOF
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"place": 0xCB007108}, {"resp_port": 0xC002}, {"orig": 0x0A000009}],
+    ids=["address", "port", "client"],
+)
+def test_datagrams_to_another_relay_are_nothing(other):
+    assert associated(NAME_RELAYED, DNS, **other) == []
+
+
+@pytest.mark.parametrize("datagram", [b"\1" + DNS[1:], DNS[:3] + b"\2" + DNS[4:], DNS[:3]])
+def test_a_datagram_without_the_relays_header_is_nothing(datagram):
+    assert associated(DNS, DNS, DNS, datagram) == []
