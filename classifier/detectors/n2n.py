@@ -65,6 +65,7 @@ VERSION_1, TYPE_1_MOST, HEADER_1 = 1, 5, 87
 COMMUNITY_1 = slice(4, 20)
 FAMILIES_1, ZEROS_1 = (32, 52), (33, *range(40, 52), 53, *range(60, 72))
 AF_INET = 2
+KEPT_1 = 48  # a snaplen of 96 leaves the first address, and 8 of the 12 zeros behind it
 
 _FAMILY = "n2n"
 BOTH = Meaning(Strength.PROOF, "n2n messages both ways with the same community", _FAMILY)
@@ -123,7 +124,7 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     m = Messages(batch, WIDTH)
     ours, length = _probe(m.bytes, m.kept, m.wire)
     first_version, short = _probe_1(m.bytes, m.kept, m.wire)
-    first_version &= m.kept >= WIDTH
+    first_version &= m.kept >= KEPT_1
     ours |= first_version
     length = np.where(first_version, short, length)
     whole = length[:, None] > np.arange(COMMUNITY_BYTES[3])

@@ -53,9 +53,10 @@ def test_version_1_with_another_byte_is_nothing(at):
     assert found(P(0, wrong), P(1, OLD_BACK)) == []
 
 
-def test_version_1_cut_by_a_snaplen_or_on_the_wire_is_nothing():
-    for size in range(72):
-        assert found(P(0, OLD[:size], wire=len(OLD)), P(1, OLD_BACK[:size], wire=len(OLD))) == []
+def test_version_1_cut_by_a_snaplen_within_an_address_or_on_the_wire_is_nothing():
+    for size in range(len(OLD)):
+        packets = P(0, OLD[:size], wire=len(OLD)), P(1, OLD_BACK[:size], wire=len(OLD))
+        assert bool(found(*packets)) == (size >= 48)
     assert found(P(0, OLD[:86]), P(1, OLD_BACK[:86])) == []
 
 
