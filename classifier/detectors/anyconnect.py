@@ -155,7 +155,7 @@ def _pairs(batch: FlowBatch, dtls: NDArray[np.int64], tls: NDArray[np.int64]) ->
 
 def _evidence(batch: FlowBatch, flow: int, row: int, strength: Strength, text: str) -> Evidence:
     frame = int(batch.packets["frame"][row])
-    detail = f"{text}, packet {frame}"
+    detail = f"{text}packet {frame}"
     return Evidence(flow, _NAME, strength, detail, row, _NAME, starts=True)
 
 
@@ -193,19 +193,21 @@ def detect(batch: FlowBatch) -> list[Evidence]:
         strength = Strength.STRONG if answered[pair.dtls] else Strength.WEAK
         frames = [int(batch.flows["frame"][row]) for row in pair]
         named_here = "cut before its session" if unseen[pair.dtls] else "that names a session"
-        text = f"DTLS hello {named_here}, after TLS to the same server (packet {frames[0]})"
+        text = f"DTLS hello {named_here}, after TLS to the same server (packet {frames[0]}), "
         row = row_of_payload(batch, pair.dtls, 1 if answered[pair.dtls] else 0)
         found.append(_evidence(batch, pair.dtls, row, strength, text))
         known = of_tls.get(pair.tls)
         if known is None or known.strength < strength:
-            text = f"DTLS to the same server, hello {named_here}, begins at packet {frames[1]}"
+            text = f"DTLS to the same server, hello {named_here}, at packet {frames[1]}; known at "
             row = _row_after(batch, pair.tls, int(batch.flows["first_ns"][pair.dtls]))
             of_tls[pair.tls] = _evidence(batch, pair.tls, row, strength, text)
     found += of_tls.values()
     surely = {e.flow for e in found if e.strength >= Strength.STRONG}
     for flow in np.flatnonzero(old).tolist():
         if flow not in surely:
-            text = "DTLS of the version before RFC 4347 from both sides, hello that names a session"
+            text = (
+                "DTLS of the version before RFC 4347 from both sides, hello that names a session, "
+            )
             row = row_of_payload(batch, flow, 1)
             found.append(_evidence(batch, flow, row, Strength.STRONG, text))
     return sorted(found, key=lambda e: e.flow)
