@@ -1,14 +1,13 @@
 """How kernels run: as plain Python while there is little to do, compiled once there is more.
 
-Compiling all that a replay needs takes ten seconds and more, loading what an earlier run compiled
-half a second; a thousand packets take a quarter of a second in plain Python. So a process
-begins in plain Python, counts its work with ``spend``, and compiles each kernel at the first call
-after ``PLAIN_WORK``. Both ways compute the same: tests compare them on whole captures.
+Compiling all that a replay needs takes ten seconds and more; a thousand packets take a quarter of a
+second in plain Python. So a process begins in plain Python, counts its work with ``spend``, and
+compiles each kernel at the first call after ``PLAIN_WORK``. Compiled code is kept where a folder is
+writable (``_native``): later processes bind it at once, however little there is to do, and do not
+import numba. Both ways compute the same: tests compare them on whole captures.
 
-``NUMBA_DISABLE_JIT=1`` never compiles, ``NUMBA_BOUNDSCHECK=1`` always does. Compiled kernels are
-cached where a folder is writable, release the GIL and never use ``fastmath``. Numba takes 0.2 s to
-import; only ``compile`` does. Its own cache sees neither an edit in a file whose helper was
-inlined nor the bounds check: a module's folder is named by a digest of both.
+``NUMBA_DISABLE_JIT=1`` never compiles, ``NUMBA_BOUNDSCHECK=1`` always does. Compiled kernels
+release the GIL and never use ``fastmath``.
 """
 
 import contextlib
@@ -16,14 +15,17 @@ import functools
 import hashlib
 import importlib.util
 import os
-import re
+import secrets
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar, cast
 
 import numpy as np
+
+from classifier import _native
 
 __all__ = [
     "Kernel",
@@ -84,6 +86,9 @@ def plain(wanted: bool) -> Iterator[None]:
         _Work.left = before
 
 
+_LOCK = threading.RLock()  # what several threads run for the first time is made once
+
+
 class Kernel:
     """A function over arrays and numbers, plain or compiled.
 
@@ -91,33 +96,54 @@ class Kernel:
     ----------
     function : callable
         What was decorated.
+    signatures : list of str
+        Types of arguments that it was compiled or loaded for so far.
+    bound_alone : bool
+        Whether what was compiled is called without numba, and can be kept.
     """
 
     def __init__(self, function: FunctionType) -> None:
         self.function = function
-        self._compiled: Any = None
+        self.signatures: list[str] = []
+        self.bound_alone = True
+        self._bound: dict[tuple[Any, ...], Callable[[tuple[Any, ...]], Any]] = {}
+        self._not_stored: set[tuple[Any, ...]] = set()
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any) -> Any:
         """Run it."""
-        if _Work.left > 0 and (self._compiled is None or _Work.left == sys.maxsize):
-            with np.errstate(all="ignore"):  # numbers wrap, as they do when compiled
-                return _version(self.function, False)(*[_plain_view(arg) for arg in args])
-        return self.compiled(*args)
+        if _Work.left != sys.maxsize:
+            kinds = _native.raw_kind(args)
+            bound = self._bound.get(kinds) or self._bind(kinds, args)
+            if bound is not None:
+                return bound(args)
+        with _LOCK:
+            function = _version(self.function, False)
+        with np.errstate(all="ignore"):  # numbers wrap, as they do when compiled
+            return function(*[_plain_view(arg) for arg in args])
 
-    @property
-    def compiled(self) -> Any:
-        """Numba's dispatcher; compiles at its first call."""
-        if self._compiled is None:
-            if _Work.notify is not None and not _is_cached(self.function):
-                _Work.notify(f"{self.function.__module__}.{self.function.__name__}")
-            self._compiled = _version(self.function, True)
-        return self._compiled
-
-    @property
-    def signatures(self) -> list[Any]:
-        """Signatures that it was compiled for so far."""
-        return list(self._compiled.signatures) if self._compiled is not None else []
+    def _bind(
+        self, kinds: tuple[Any, ...], args: tuple[Any, ...]
+    ) -> Callable[[tuple[Any, ...]], Any] | None:
+        """Load what was compiled for such arguments; else compile, unless there is little to do."""
+        with _LOCK:
+            if kinds in self._bound or (_Work.left > 0 and kinds in self._not_stored):
+                return self._bound.get(kinds)
+            signature = ", ".join(map(_native.kind, args))
+            path = _path(self.function, signature)
+            bound = _stored(path, args) if path is not None else None
+            if bound is None:
+                if _Work.left > 0:
+                    self._not_stored.add(kinds)
+                    return None
+                if _Work.notify is not None:
+                    _Work.notify(f"{self.function.__module__}.{self.function.__name__}")
+                bound, alone = _compiled(self.function, args, path)
+                self.bound_alone &= alone
+            if signature not in self.signatures:
+                self.signatures.append(signature)
+            self._bound[kinds] = bound
+            return bound
 
 
 _HELPERS: set[FunctionType] = set()
@@ -228,21 +254,54 @@ def _version(function: FunctionType, compiled: bool) -> Any:
     )
     if not compiled:
         return copy
-    numba = _numba()
-    from numba.core import config
-
     functools.update_wrapper(copy, function)
     del copy.__dict__["__wrapped__"]
-    if function in _HELPERS:  # without wrappers for outside callers: a tenth of the compile time
-        return numba.njit(
-            nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
-        )(copy)
-    dispatcher = numba.njit(nogil=True)(copy)
-    before, config.CACHE_DIR = config.CACHE_DIR, _folder(function.__module__)
-    with contextlib.suppress(RuntimeError, OSError):  # no writable folder: compile each time
-        dispatcher.enable_caching()
-    config.CACHE_DIR = before
-    return dispatcher
+    return _numba().njit(  # without wrappers for outside callers: a tenth of the compile time
+        nogil=True,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        forceinline=function in _HELPERS,
+    )(copy)
+
+
+def _compiled(
+    function: FunctionType, args: tuple[Any, ...], path: Path | None
+) -> tuple[Callable[[tuple[Any, ...]], Any], bool]:
+    """Compile a kernel for such arguments, and keep its object file where that is possible."""
+    numba = _numba()
+    dispatcher = _version(function, True)
+    types = tuple(numba.typeof(arg) for arg in args)
+    dispatcher.compile(types)
+    made = dispatcher.overloads[types]
+    returns = made.signature.return_type
+    names = list(returns) if isinstance(returns, numba.types.BaseTuple) else [returns]
+    try:
+        text = " ".join(str(numba.types.unliteral(name)) for name in names)
+        code = _native.object_code(made.library.get_llvm_str(), made.fndesc.llvm_func_name, args)
+        bound = _native.bind(code, args, text)
+    except NotImplementedError:  # numba calls it, and compiles it in each process
+        slow = numba.njit(nogil=True)(dispatcher.py_func)
+        return lambda args: slow(*args), False
+    if path is not None:
+        digest = hashlib.sha256(code).hexdigest()
+        temporary = path.with_name(f".{path.name[-30:]}.{secrets.token_hex(8)}")
+        with contextlib.suppress(OSError):  # no writable folder: compile each time
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(f"{digest} {text}\n".encode() + code)
+            temporary.replace(path)
+    return bound, True
+
+
+def _stored(path: Path, args: tuple[Any, ...]) -> Callable[[tuple[Any, ...]], Any] | None:
+    """Bind a kernel that an earlier process compiled for such arguments, if it is whole."""
+    try:
+        head, code = path.read_bytes().split(b"\n", 1)
+        digest, returns = head.decode("ascii").split(" ", 1)
+    except (OSError, ValueError):
+        return None
+    if digest != hashlib.sha256(code).hexdigest():
+        return None
+    return _native.bind(code, args, returns)
 
 
 @functools.cache
@@ -288,52 +347,103 @@ def _names_of(module: str, compiled: bool) -> dict[str, Any]:
     return names
 
 
-@functools.cache
-def _folder(module: str) -> str:
-    """Return the cache folder of a module's kernels, for exactly the sources that they use."""
-    import numba
-    from numba.core import config
-
-    digest = hashlib.sha256(f"{numba.__version__} {config.BOUNDSCHECK}".encode())
-    for path in sorted(_sources(module)):
-        status = path.stat()
-        digest.update(f"{path}{status.st_mtime_ns}{status.st_size}".encode())
-    if config.CACHE_DIR:
-        root = Path(config.CACHE_DIR)
-    elif sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA", "~")).expanduser()
-    else:
-        root = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    return str(root / "vpn-policy-classifier" / digest.hexdigest()[:16])
+# An object file is named by all that it was made of: the code of the kernel and of what it calls,
+# the numbers and tables they name, the types of its arguments, the compiler and the processor.
 
 
-_IMPORT = re.compile(r"^from (classifier[\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
-
-
-def _sources(module: str) -> set[Path]:
-    """Return the files of a module and of all modules of this package that it uses."""
-    found: set[Path] = set()
-    todo = [module, __name__]
-    while todo:
-        name = todo.pop()
-        file = Path(cast("str", sys.modules[name].__file__))
-        if file not in found:
-            found.add(file)
-            todo += _used(file)
-    return found
+def _path(function: FunctionType, signature: str) -> Path | None:
+    """Return the object file of a kernel for such arguments; None where nothing can be kept."""
+    made_of = _fingerprint(function)
+    folder = _folder()
+    if not made_of or folder is None:
+        return None
+    digest = hashlib.sha256(f"{_settings()} {made_of} {signature}".encode()).hexdigest()
+    module = function.__module__.removeprefix(f"{__package__}.")
+    return folder / f"{module}.{function.__name__}-{digest[:32]}.o"
 
 
 @functools.cache
-def _used(path: Path) -> set[str]:
-    """Return the modules of this package whose names a file imports."""
-    used = set()
-    for room, text in _IMPORT.findall(path.read_text(encoding="utf-8")):
-        for item in re.findall(r"(\w+)(?: as \w+)?", text):
-            used.add(f"{room}.{item}" if f"{room}.{item}" in sys.modules else room)
-    return used & sys.modules.keys()
+def _folder() -> Path | None:
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    if not given and sys.platform == "win32":
+        given = os.environ.get("LOCALAPPDATA")
+    elif not given:
+        given = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return Path(given).expanduser() / "vpn-policy-classifier" if given else None
+    except RuntimeError:  # no home
+        return None
 
 
-def _is_cached(function: Callable[..., Any]) -> bool:
-    code = function.__code__
-    pattern = f"*.{function.__name__}-{code.co_firstlineno}.*.nbi"
-    return any(Path(_folder(function.__module__)).rglob(pattern))
+@functools.cache
+def _settings() -> str:
+    """Return everything but the kernel that its code depends on."""
+    here = _native.machine()
+    numba = importlib.util.find_spec("numba")
+    version = Path(str(numba.origin if numba else "")).with_name("_version.py")
+    files = [version, Path(_native.__file__), Path(__file__).with_name("_intrinsics.py")]
+    files += [path for path in [Path(".numba_config.yaml")] if path.is_file()]
+    parts = [sys.version, np.__version__, here.version, here.triple, here.cpu, here.features]
+    parts += [f"{key}={value}" for key, value in sorted(os.environ.items()) if _matters(key)]
+    made_by = repr(parts + [path.read_bytes() for path in files])
+    return hashlib.sha256(made_by.encode()).hexdigest()
+
+
+def _matters(variable: str) -> bool:
+    return variable.startswith("NUMBA_") and variable != "NUMBA_CACHE_DIR"
+
+
+@functools.cache
+def _fingerprint(function: FunctionType) -> str:
+    """Return a digest of a function, what it calls and what it names; empty if not all is known."""
+    parts: dict[str, str] = {}
+    try:
+        _describe_function(function, parts)
+    except TypeError:
+        return ""
+    return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
+
+
+def _describe_function(function: FunctionType, parts: dict[str, str]) -> None:
+    place = f"{function.__module__}.{function.__qualname__}"
+    if place in parts:
+        return
+    parts[place] = ""  # it may call itself
+    names = vars(sys.modules[function.__module__])
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    values = [_description(value, parts) for value in [function.__defaults__, *cells]]
+    parts[place] = repr(
+        [_code_of(function.__code__), *values]
+        + [(n, _description(names[n], parts)) for n in _names_in(function.__code__) if n in names]
+    )
+
+
+def _code_of(code: CodeType) -> list[Any]:
+    inner = [_code_of(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return [code.co_code.hex(), code.co_names, code.co_varnames, code.co_argcount, inner]
+
+
+def _names_in(code: CodeType) -> list[str]:
+    inner = [name for c in code.co_consts if isinstance(c, CodeType) for name in _names_in(c)]
+    return [*code.co_names, *inner]
+
+
+def _description(value: Any, parts: dict[str, str]) -> str:
+    """Describe what a kernel names; raises TypeError for what has no exact description."""
+    if isinstance(value, Kernel):
+        value = value.function
+    if isinstance(value, FunctionType):
+        _describe_function(value, parts)
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype!r}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}"
+    if isinstance(value, tuple):
+        return f"{type(value)}{[_description(item, parts) for item in value]}"
+    if isinstance(value, ModuleType | type):  # of numpy or Python, whose versions are known
+        home = value.__name__ if isinstance(value, ModuleType) else value.__module__
+        if home.partition(".")[0] not in ("numpy", "builtins", "math"):
+            raise TypeError(f"{value!r} in a kernel")
+        return f"{home}.{value.__name__}"
+    if not isinstance(value, (bool, int, float, str, bytes, np.generic, np.dtype, type(None))):
+        raise TypeError(f"{value!r} in a kernel")
+    return f"{type(value)}{value!r}"

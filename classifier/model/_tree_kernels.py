@@ -22,6 +22,7 @@ WIDTH = 512
 @kernel
 def add_leaves(
     features: NDArray[Any],
+    cells: NDArray[Any],
     threshold: NDArray[Any],
     left: NDArray[Any],
     column: NDArray[Any],
@@ -40,6 +41,8 @@ def add_leaves(
     ----------
     features : float32, shape (n_rows, n_columns)
         Read; NaN where missing.
+    cells : float32, shape (n_rows * n_columns,)
+        The same memory as ``features``.
     threshold : float32; left, column : int32; values : float64; all of shape (n_nodes,)
         Read. A row goes to ``left + 1`` where its ``column`` is above ``threshold``, else to ``left``,
         as it does where it is missing. A leaf is its own ``left`` with an infinite threshold, and
@@ -49,17 +52,16 @@ def add_leaves(
     sums : float64, shape (n_rows,)
         Written: added to.
     """
-    lanes, begins = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
+    lanes, begins = np.zeros(LANES, np.int32), np.zeros(LANES, np.int64)
     width = features.shape[1]
     for block in range(0, features.shape[0], BLOCK):
         stop = min(block + BLOCK, features.shape[0])
-        cells = features[block:stop].reshape(-1)
         for tree in range(roots.size):
             row = block
             while row + LANES <= stop:
                 for i in range(LANES):
                     lanes[i] = roots[tree]
-                    begins[i] = (row - block + i) * width
+                    begins[i] = (row + i) * width
                 for _ in range(depths[tree]):
                     for i in range(LANES):
                         at = lanes[i]

@@ -130,7 +130,7 @@ class Trees:
             sums = np.full(features.shape[0], self.base)
             twice = np.concatenate([features, -features], axis=1)
             columns = self.threshold, self.left, self.column, self.values
-            add_leaves(twice, *columns, self.roots, self.depths, sums)
+            add_leaves(twice, twice.reshape(-1), *columns, self.roots, self.depths, sums)
         if self.logistic:
             with np.errstate(over="ignore"):
                 return np.asarray(1 / (1 + np.exp(-sums)))

@@ -67,3 +67,24 @@ def test_what_a_benchmark_imports_of_the_package_is_there(path: Path) -> None:
             for name in node.names:
                 if not hasattr(module, name.name):
                     importlib.import_module(f"{node.module}.{name.name}")
+
+
+def test_the_command_loads_neither_pandas_nor_what_it_does_not_use() -> None:
+    program = (
+        "import sys; sys.argv = ['classifier', 'demo']\nfrom classifier.cli import main; main()"
+    )
+    loaded = loaded_by(program)
+    assert "pyarrow" in loaded
+    assert not loaded & {"pandas", "sklearn", "scipy", "sqlalchemy", "pyshark", "dpkt", "tqdm"}
+
+
+def test_a_table_becomes_a_frame_after_pyarrow_was_kept_from_pandas() -> None:
+    program = """
+from classifier.cli import _leave_pandas
+_leave_pandas()
+import pyarrow as pa
+assert pa.table({"a": pa.array([1.0, None])}).to_pandas()["a"].isna().tolist() == [False, True]
+import pandas as pd
+assert pa.array(pd.Series([1.0, float("nan")])).null_count == 1
+"""
+    assert "pandas" in loaded_by(program)

@@ -30,6 +30,10 @@ def test_each_kernel_is_compiled_for_one_signature() -> None:
     assert not several
 
 
+def test_each_kernel_is_called_without_numba() -> None:
+    assert not [name for name, kernel in kernels().items() if not kernel.bound_alone]
+
+
 def test_each_kernel_says_what_it_takes() -> None:
     silent = [name for name, kernel in kernels().items() if not kernel.function.__doc__]
     assert not silent

@@ -1,13 +1,16 @@
 """How kernels run, plain and compiled."""
 
 import os
+import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from classifier import _jit
+from classifier import _jit, _native
 from classifier._jit import Kernel, inline, kernel, plain
 
 ROW = np.dtype([("wide", "i8"), ("narrow", "u1"), ("port", "u2")], align=True)
@@ -105,9 +108,160 @@ def test_compiling_is_told() -> None:
     assert told in ([], [f"{__name__}.widen"])  # nothing where it was compiled before
 
 
-def test_a_cache_folder_depends_on_the_sources_a_module_uses_and_no_others() -> None:
-    from classifier.detectors import wireguard
+OBJECTS = """
+import sys
+import numpy as np
+from classifier import _jit
+from classifier.report import _kernels
+hi, lo = np.zeros(2, np.uint64), np.array([0x7F000001, 0x0A000001], np.uint64)
+def text():
+    offsets, out = np.zeros(3, np.int32), np.zeros(92, np.uint8)
+    _kernels.address_text(hi, lo, np.full(2, 4, np.uint8), offsets, out)
+    return out.tobytes().rstrip(bytes(1)).decode()
+with _jit.plain(COMPILED):
+    print(text(), "numba" in sys.modules)
+"""
 
-    names = {path.stem for path in _jit._sources(wireguard.__name__)}
-    assert {"wireguard", "_reading", "tables", "_jit"} <= names
-    assert "openvpn" not in names
+
+def test_what_one_process_compiled_another_binds_without_numba(tmp_path: Path) -> None:
+    cache = str(tmp_path)
+    compiled = OBJECTS.replace("COMPILED", "False")
+    assert run(compiled, NUMBA_CACHE_DIR=cache) == "127.0.0.110.0.0.1 True"
+    assert run(compiled, NUMBA_CACHE_DIR=cache) == "127.0.0.110.0.0.1 False"
+    [kept] = tmp_path.rglob("*.o")
+    good = kept.read_bytes()
+    for bad in (good[:-1], good[:-200] + bytes(200), b"", b"none\n"):
+        kept.write_bytes(bad)
+        assert run(compiled, NUMBA_CACHE_DIR=cache) == "127.0.0.110.0.0.1 True"  # made again
+        assert kept.read_bytes().partition(b"\n")[2] == good.partition(b"\n")[2]
+
+
+def test_kernels_work_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    place = str(tmp_path / "file")  # a folder cannot be made in it
+    assert run(OBJECTS.replace("COMPILED", "False"), NUMBA_CACHE_DIR=place).endswith("True")
+
+
+OFFSET = 5
+TABLE = np.arange(4)
+HIDDEN: list[int] = []
+
+
+@inline
+def shifted(x):
+    return x + OFFSET + TABLE[1]
+
+
+@kernel
+def shift(x):
+    return shifted(x)
+
+
+@kernel
+def hide(x):
+    return len(HIDDEN) + x
+
+
+def test_an_object_is_named_by_all_that_it_was_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def name(signature: str = "int64") -> str:
+        for function in (_jit._fingerprint, _jit._settings):
+            function.cache_clear()
+        path = _jit._path(shift.function, signature)
+        assert path is not None
+        return path.name
+
+    seen = [name(), name("float64")]
+    monkeypatch.setitem(globals(), "OFFSET", 6)
+    seen.append(name())
+    monkeypatch.setitem(globals(), "TABLE", np.array([0, 2, 2, 3]))
+    seen.append(name())
+    monkeypatch.setattr(_native.machine(), "features", "+other")
+    seen.append(name())
+    monkeypatch.setenv("NUMBA_BOUNDSCHECK", "1")
+    seen.append(name())
+    monkeypatch.setitem(globals(), "shifted", inline(lambda x: x - OFFSET))
+    seen.append(name())
+    assert len(set(seen)) == len(seen)
+    assert name() == name()
+
+
+def test_what_cannot_be_described_is_not_kept() -> None:
+    assert _jit._path(hide.function, "int64") is None
+
+
+@kernel
+def table_of(a, n):
+    """Count last digits in memory of its own."""
+    counts = np.zeros(10 + a.size, np.int64)
+    for i in range(a.size):
+        counts[a[i] % 10] += 1
+    return counts[0] // n, counts[9]
+
+
+@pytest.fixture
+def compiled():
+    with plain(False):
+        yield
+
+
+@pytest.mark.usefixtures("compiled")
+def test_errors_of_compiled_kernels_are_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        table_of(np.arange(30), 0)
+    with pytest.raises(OverflowError):
+        table_of(np.arange(30), 1 << 63)
+    assert table_of(np.arange(30), 1) == (3, 3)
+
+
+@pytest.mark.usefixtures("compiled")
+def test_arrays_of_other_types_get_code_of_their_own() -> None:
+    wide = np.arange(40)
+    fixed = wide.copy()
+    fixed.flags.writeable = False
+    given = [wide, wide[::2], wide.astype(np.uint8), fixed, wide.astype(">i8").astype("u4")]
+    expected = [(4, 4), (4, 0), (4, 4), (4, 4), (4, 4)]
+    assert [table_of(array, 1) for array in given] == expected
+    assert len(table_of.signatures) == len(given)
+    subclass = given[2].view(type("Sub", (np.ndarray,), {}))
+    assert table_of(subclass, 1) == (4, 4)
+    assert len(table_of.signatures) == len(given)
+
+
+@pytest.mark.usefixtures("compiled")
+def test_memory_that_kernels_take_is_given_back() -> None:
+    large = np.zeros(1 << 20, np.int64)
+    table_of(large, 1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(100):
+        table_of(large, 1)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # of 800 MiB
+
+
+@kernel
+def sorted_copy(a, out):
+    out[:] = np.sort(a)
+
+
+@pytest.mark.usefixtures("compiled")
+def test_what_needs_more_of_numba_is_called_by_it() -> None:
+    out = np.zeros(3, np.int64)
+    sorted_copy(np.array([3, 1, 2]), out)
+    assert out.tolist() == [1, 2, 3]
+    assert not sorted_copy.bound_alone
+    assert table_of(np.arange(30), 1) == (3, 3)
+    assert table_of.bound_alone
+
+
+def test_threads_compile_a_kernel_once() -> None:
+    told: list[str] = []
+    fresh = Kernel(sorted_copy.function)
+    _jit.notify(told.append)
+    try:
+        with plain(False), ThreadPoolExecutor(4) as pool:
+            arrays = [np.array([2, 1]) for _ in range(8)]
+            outs = [np.zeros(2, np.int64) for _ in arrays]
+            list(pool.map(fresh, arrays, outs))
+    finally:
+        _jit.notify(None)
+    assert [out.tolist() for out in outs] == [[1, 2]] * 8
+    assert told == [f"{__name__}.sorted_copy"]
