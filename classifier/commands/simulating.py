@@ -82,18 +82,22 @@ def _packets(text: str) -> int | None:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from classifier.simulate import Throttle, parse_rate
+    from classifier.simulate import Box, Throttle, check_settings, parse_rate, parse_service
 
     throttle = None
     if options.throttle:
         rate = parse_rate(options.throttle)
         throttle = Throttle(rate, options.burst, options.throttle_per)
+    service = parse_service(options.service_time, options.flow_time)
+    link = parse_rate(options.link) if options.link else None
+    # All that can be wrong with the box is told before the captures are read
+    Box(options.cores, service, link, options.buffer, options.dispatch, throttle)
+    check_settings(options.speed_up, options.seed)
     run = classified(options)
     result = run.simulate(
         cores=options.cores,
-        service_time=options.service_time,
-        flow_time=options.flow_time,
-        link_bps=parse_rate(options.link) if options.link else None,
+        service_time=service,
+        link_bps=link,
         buffer=options.buffer,
         dispatch=options.dispatch,
         throttle=throttle,

@@ -176,7 +176,7 @@ class Impact:
         """Return what a reader must know to read the figures right."""
         notes = []
         if self.provisional:
-            notes.append("Probabilities are provisional: set, not yet calibrated.")
+            notes.append("Probabilities of detectors are provisional: set, not yet calibrated.")
         if not self.addresses and self.flows:
             notes.append("No address is inside; name the inside network with --local or local=.")
         if len(self.daily) == 1:

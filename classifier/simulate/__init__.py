@@ -13,7 +13,14 @@ Memory: 28 bytes per packet of the capture, and as much again while it runs.
 """
 
 from classifier.simulate.box import Box, ServiceTime, Throttle, parse_rate, parse_service
-from classifier.simulate.model import Packets, client_numbers, measured, packet_columns, simulate
+from classifier.simulate.model import (
+    Packets,
+    check_settings,
+    client_numbers,
+    measured,
+    packet_columns,
+    simulate,
+)
 from classifier.simulate.result import Simulation
 
 __all__ = [
@@ -22,6 +29,7 @@ __all__ = [
     "ServiceTime",
     "Simulation",
     "Throttle",
+    "check_settings",
     "client_numbers",
     "measured",
     "packet_columns",

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
     from classifier.wire import Source
 
-__all__ = ["Packets", "client_numbers", "measured", "packet_columns", "simulate"]
+__all__ = [
+    "Packets",
+    "check_settings",
+    "client_numbers",
+    "measured",
+    "packet_columns",
+    "simulate",
+]
 
 #: A box has collapsed when its queue loses more than this share of the packets ...
 COLLAPSE_LOSS = 0.01
@@ -172,12 +179,7 @@ def simulate(
     ClassifierError
         If the speed-up is not above 0, or packets and flows do not belong together.
     """
-    must_be("speed_up", speed_up, (int, float, np.number), "a factor above 0")
-    must_be("seed", seed, (int, np.integer), "a whole number")
-    if not 0 <= seed < 1 << 128:
-        raise ClassifierError(f"a seed of {seed}", remedy="give a whole number from 0 up")
-    if not 0 < speed_up < 1e9:
-        raise ClassifierError(f"a speed-up of {speed_up}", remedy="give a factor above 0")
+    check_settings(speed_up, seed)
     if packets.flow.size and int(packets.flow.max()) >= flows.num_rows:
         raise ClassifierError(
             "packets and flows do not belong together", remedy="read both with the same options"
@@ -213,6 +215,16 @@ def simulate(
         curve=_load_curve(packets, service, box),
         speed_up=speed_up,
     )
+
+
+def check_settings(speed_up: float, seed: int) -> None:
+    """Refuse a speed-up that is not above 0, and what is no seed."""
+    must_be("speed_up", speed_up, (int, float, np.number), "a factor above 0")
+    must_be("seed", seed, (int, np.integer), "a whole number")
+    if not 0 <= seed < 1 << 128:
+        raise ClassifierError(f"a seed of {seed}", remedy="give a whole number from 0 up")
+    if not 0 < speed_up < 1e9:
+        raise ClassifierError(f"a speed-up of {speed_up}", remedy="give a factor above 0")
 
 
 def _firsts(flow: NDArray[np.int64]) -> NDArray[np.int64]:

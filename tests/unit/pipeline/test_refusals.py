@@ -196,9 +196,15 @@ def test_many_small_writes_to_a_full_disk_leave_nothing_and_name_the_place(
           "--other-at", "noon"], "--other-at: 'noon' is not a date"),
         (["policy", "diff", "observe-only", "registered-only", "--other-registry", "{tmp}/gone.csv"],
          "gone.csv: no such file"),
+        (["simulate", "--service-time", "file:{tmp}/gone.txt"], "gone.txt: cannot be read"),
+        (["simulate", "--cores", "0"], "0 cores; give 1 to 1024"),
+        (["simulate", "--link", "fast"], "'fast' is no rate"),
+        (["simulate", "--throttle", "64k", "--burst", "0"], "a burst of 0 bytes"),
+        (["simulate", "--speed-up", "0"], "a speed-up of 0.0; give a factor above 0"),
+        (["simulate", "--seed", "-1"], "a seed of -1"),
     ],
 )  # fmt: skip
-def test_a_file_beside_the_captures_is_read_before_them(
+def test_what_stands_beside_the_captures_is_looked_at_before_them(
     arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bad.toml").write_text('[[check]]\nwhen = "is_vnp"\n')

@@ -95,6 +95,15 @@ def test_the_inside_network_can_be_named() -> None:
     assert row_of(found, verdict="would_block")["addresses"] == 1
 
 
+def test_the_user_is_the_originator_where_both_ends_are_inside() -> None:
+    table = flow_rows.rows(
+        BLOCKED | {"orig_ip": "10.0.0.1", "resp_ip": "10.0.0.2"},
+        BLOCKED | {"orig_ip": "fd00::1", "resp_ip": "10.0.0.2"},
+        BLOCKED | {"orig_ip": "203.0.113.1", "resp_ip": "203.0.113.2"},
+    )
+    assert impact.facts(table)["address"].tolist() == ["10.0.0.1", "fd00::1", ""]
+
+
 def test_registered_users_hit_are_told_apart_by_reason() -> None:
     table = labelled(
         MIXED,
