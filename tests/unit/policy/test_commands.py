@@ -31,6 +31,13 @@ def test_impact_of_a_capture_and_of_its_written_run_agree(tmp_path: Path, capsys
     )
 
 
+def test_the_guide_shows_how_the_demos_impact_begins(capsys: Capture) -> None:
+    guide = Path(__file__).parents[3] / "docs" / "impact.md"
+    shown = guide.read_text("utf-8").split("```text\n")[1].split("```")[0]
+    assert cli.main(["impact", CAPTURE, *STRICT, "--labels", str(DEMO.labels)]) == 0
+    assert capsys.readouterr().out.startswith(shown)
+
+
 def test_base_rates_are_those_asked_for(capsys: Capture) -> None:
     asked = ["--base-rate", "0.5", "--base-rate", "0.02", "--format", "json"]
     assert cli.main(["impact", CAPTURE, *STRICT, *asked]) == 0
