@@ -190,7 +190,8 @@ def _plots(impact: "Impact") -> str:
     if not have_matplotlib():
         return '<p class="note">Without matplotlib there are no plots in this report.</p>'
     plots = Plots(lambda: impact, lambda: (np.zeros(0), np.zeros(0, np.int64)))
-    drawn = (plots.verdicts(), plots.decisions(), plots.base_rates())
+    decisions = plots.decisions(), plots.decisions("seconds")
+    drawn = (plots.verdicts(), plots.base_rates(), *decisions)
     # Each drawing numbers its parts from one; in one page the names must differ.
     return (
         '<div class="plots">'

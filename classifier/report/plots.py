@@ -34,6 +34,13 @@ COLOURS = {
 _DASHES = {"flag": ":", "would_throttle": "--", "would_block": "-"}
 _MOST_SERVICES = 8
 
+#: What decisions are counted in -> how a title says it, and the axis.
+_COUNTED = {
+    "packet": ("by packet {:.0f}", "packets"),
+    "seconds": ("after {:.2g} s", "seconds"),
+    "bytes": ("after {:,.0f} bytes", "bytes"),
+}
+
 
 def have_matplotlib() -> bool:
     """Return whether plots can be drawn."""
@@ -152,33 +159,53 @@ class Plots:
             axes.legend(frameon=False, title="verdict", loc="lower right")
         return figure
 
-    def decisions(self) -> "Figure":
-        """Draw how many packets and how long it took until flows were identified."""
-        found = self._impact()
-        curve = found.decisions
+    def decisions(self, by: str = "packet") -> "Figure":
+        """Draw how soon flows were identified.
+
+        Parameters
+        ----------
+        by : str
+            What is counted since a flow began: ``packet``, ``seconds`` or ``bytes``.
+
+        Raises
+        ------
+        ClassifierError
+            If it is none of these.
+        """
+        if by not in _COUNTED:
+            raise ClassifierError(f"decisions by {by!r}", remedy=f"give {', '.join(_COUNTED)}")
+        known, counted = _COUNTED[by]
+        curve = self._impact().decisions
         figure, axes = axes_of()
-        packets = curve[curve["by"] == "packet"]
-        if len(packets):
-            last = float(packets["at"].max())
+        curve = curve[curve["by"] == by]
+        if len(curve):
+            at = curve["at"].to_numpy(np.float64)
+            first = 0.0
+            if by != "packet":  # from a microsecond to days; there is no log of 0
+                floor = 1e-5 if by == "seconds" else 10.0
+                at, first = np.maximum(at, floor), floor / 2
+                axes.set_xscale("log")
+                axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            last = at[-1] + 1 if by == "packet" else at[-1] * 2
             for column, label, dash, colour in (
                 ("flows", "flows decided", "-", "#0072B2"),
                 ("bytes_left", "bytes still to come in them", "--", "#D55E00"),
             ):
-                at = np.concatenate([[0], packets["at"], [last + 1]])
-                share = np.concatenate([[0], packets[column], [packets[column].iloc[-1]]])
+                share = 100 * curve[column].to_numpy()
                 axes.step(
-                    at, 100 * share, where="post", label=label, linestyle=dash, lw=2, color=colour
-                )
-            half = float(packets.loc[packets["flows"] >= 0.5, "at"].iloc[0])
+                    [first, *at, last], [0, *share, share[-1]], where="post", label=label,
+                    linestyle=dash, lw=2, color=colour,
+                )  # fmt: skip
+            half = float(curve.loc[curve["flows"] >= 0.5, "at"].iloc[0])
             axes.set_title(
-                f"Half of the identified flows are known by packet {half:.0f}", loc="left"
+                f"Half of the identified flows are known {known.format(half)}", loc="left"
             )
             axes.legend(frameon=False, loc="lower right")
-            axes.set_xlim(0, last + 1)
+            axes.set_xlim(first, last)
         else:
             axes.set_title("No flow was identified", loc="left")
         axes.set_ylim(0, 105)
-        axes.set_xlabel("packets since the flow began")
+        axes.set_xlabel(f"{counted} since the flow began")
         axes.set_ylabel("share of identified traffic (%)")
         return figure
 

@@ -148,6 +148,13 @@ def test_titles_say_what_is_seen_and_axes_have_units(run: classifier.Run) -> Non
         "10 of 66 flows are flagged or worse | flows | class of use"
     )
     assert texts_of(run.plot.decisions()).startswith("Half of the identified flows are known by")
+    for by, known in (("seconds", "after 0.00"), ("bytes", "after 208 bytes")):
+        assert texts_of(run.plot.decisions(by)).startswith(
+            f"Half of the identified flows are known {known}"
+        )
+        assert f"{by} since the flow began" in texts_of(run.plot.decisions(by))
+    with pytest.raises(ClassifierError, match="packet, seconds, bytes"):
+        run.plot.decisions("days")
     assert "(%)" in texts_of(run.plot.base_rates())
     assert "66 labelled flows" in texts_of(run.plot.reliability())
     delays = np.arange(1, 1001) * 1e3
@@ -187,7 +194,7 @@ def test_a_browser_shows_the_page_and_runs_nothing_in_it(tmp_path: Path) -> None
         check=True,
     ).stdout
     assert "<title>Impact of registered-only</title>" in dumped
-    assert dumped.count("<svg") == 3
+    assert dumped.count("<svg") == 4
     assert "<img" not in dumped
     subprocess.run(
         [*base, "--window-size=1200,1600", f"--screenshot={shot}", path.as_uri()],
