@@ -50,7 +50,7 @@ def add(verbs: Verbs) -> None:
         verbs, "impact", "Say whom a policy would have hit, how often by mistake, and when."
     )
     impact.add_argument(
-        "captures", nargs="*", metavar="CAPTURE", help="captures, or one run written as .parquet"
+        "captures", nargs="*", metavar="CAPTURE", help="captures, or runs written as .parquet"
     )
     add_judging(impact)
     impact.add_argument("--labels", metavar="L", help="labels.csv; tells mistakes apart")
@@ -92,25 +92,27 @@ def _impact(options: argparse.Namespace) -> int:
 
 
 def _opened(options: argparse.Namespace) -> "Run":
-    """Classify captures, or open a run and judge it again where options ask for that."""
-    if not any(str(path).endswith(".parquet") for path in options.captures):
+    """Classify captures, or open runs and judge them again where options ask for that."""
+    written = [path for path in options.captures if path.endswith(".parquet")]
+    if not written:
         return classified(options)
-    from classifier.run import open_run
+    from classifier.run import join_runs, open_run
 
-    if len(options.captures) > 1:
-        raise ClassifierError(
-            "only one run can be opened", path=options.captures[1], remedy="give it alone"
-        )
+    for path in options.captures:
+        if path not in written:
+            problem = "captures and written runs cannot be counted together"
+            raise ClassifierError(problem, path=path, remedy="write a run of it by replay --out")
     for name in reading_options(options):
         raise ClassifierError(
             f"{name} is for reading captures, and this is a run",
-            path=options.captures[0],
+            path=written[0],
             remedy="leave it out, or name the captures",
         )
-    run = open_run(options.captures[0])
+    runs = [open_run(path) for path in written]
     if options.policy or options.registry or options.at:
-        return run.judge(options.policy, open_registry(options), options.at)
-    return run
+        registry = open_registry(options)
+        runs = [run.judge(options.policy, registry, options.at) for run in runs]
+    return join_runs(runs) if len(runs) > 1 else runs[0]
 
 
 def _arithmetic(options: argparse.Namespace) -> int:

@@ -11,6 +11,8 @@ from classifier.errors import ResourceError
 
 __all__ = ["dissect_frames"]
 
+_NOT_UNPACKED = (b"BZh", b"\xfd7zXZ\x00")
+
 
 def dissect_frames(path: Path, frames: Sequence[int]) -> list[Any]:
     """Return pyshark packets of these frames of a capture.
@@ -24,12 +26,16 @@ def dissect_frames(path: Path, frames: Sequence[int]) -> list[Any]:
     Raises
     ------
     ResourceError
-        If the tshark program is not installed.
+        If the tshark program is not installed, or cannot read the capture.
     """
     if shutil.which("tshark") is None:
         raise ResourceError(
             "the tshark program is not installed", path="tshark", remedy="apt-get install tshark"
         )
+    with path.open("rb") as file:
+        if file.read(6).startswith(_NOT_UNPACKED):
+            problem = "tshark unpacks neither bzip2 nor xz"
+            raise ResourceError(problem, path=str(path), remedy="unpack it first")
     # pyshark runs an event loop of its own, which a notebook's thread already has
     with ThreadPoolExecutor(max_workers=1) as pool:
         return pool.submit(_read, path, list(frames)).result()

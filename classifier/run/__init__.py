@@ -7,6 +7,7 @@ runs from captures and from files that were written.
 
 from classifier.run._classify import Replay, classify, open_run, replay
 from classifier.run._files import same_file
+from classifier.run._joined import join_runs
 from classifier.run._run import Run
 
-__all__ = ["Replay", "Run", "classify", "open_run", "replay", "same_file"]
+__all__ = ["Replay", "Run", "classify", "join_runs", "open_run", "replay", "same_file"]

@@ -1,11 +1,12 @@
 import io
+import lzma
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import classifier
-from classifier.errors import CaptureError, ClassifierError, ModelError
+from classifier.errors import CaptureError, ClassifierError, ModelError, ResourceError
 from classifier.model import load_model
 
 DEMO = classifier.datasets.demo()
@@ -213,6 +214,18 @@ def test_an_unknown_flow_is_refused(run: classifier.Run, flow_id: int) -> None:
 def test_what_is_no_capture_is_refused(captures: object) -> None:
     with pytest.raises(CaptureError, match="is no capture"):
         classifier.classify(captures, progress=False)
+
+
+@pytest.mark.tshark
+def test_a_capture_that_tshark_cannot_unpack_is_told(tmp_path: Path) -> None:
+    from captures import program
+
+    program("tshark")
+    path = tmp_path / "demo.xz"
+    path.write_bytes(lzma.compress(DEMO.capture.read_bytes(), preset=0))
+    run = classifier.classify(path, model=None, progress=False)
+    with pytest.raises(ResourceError, match="tshark unpacks neither bzip2 nor xz; unpack it first"):
+        run.dissect(10)
 
 
 @pytest.mark.tshark

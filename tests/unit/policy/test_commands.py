@@ -7,6 +7,7 @@ import pytest
 
 import classifier
 from classifier import cli
+from classifier.run import join_runs
 
 DEMO = classifier.datasets.demo()
 CAPTURE, REGISTER = str(DEMO.capture), str(DEMO.register)
@@ -38,6 +39,39 @@ def test_the_guide_shows_how_the_demos_impact_begins(capsys: Capture) -> None:
     assert capsys.readouterr().out.startswith(shown)
 
 
+def test_written_runs_of_several_captures_are_counted_as_one(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    for name in ("one", "two"):
+        copy = tmp_path / f"{name}.pcapng"
+        copy.write_bytes(DEMO.capture.read_bytes())
+        out = str(copy.with_suffix(".parquet"))
+        assert cli.main(["replay", str(copy), *STRICT, "--active-timeout", "5", "--out", out]) == 0
+    runs = [str(tmp_path / f"{name}.parquet") for name in ("one", "two")]
+    capsys.readouterr()
+    shown = []
+    for what in ([runs[0]], runs, [*runs, *STRICT]):
+        assert cli.main(["impact", *what, "--format", "json"]) == 0
+        shown.append(json.loads(capsys.readouterr().out))
+    alone, both, again = shown
+    assert (alone["captures"], both["captures"]) == (1, 2)
+    assert both["flows"] == 2 * alone["flows"]
+    assert again["verdicts"] == both["verdicts"]
+    assert len(again["scenarios"]) > len(both["scenarios"]), "with a register there are more"
+
+    opened = [classifier.open_run(run) for run in runs]
+    table = join_runs(opened).table
+    assert table["flow_id"].to_pylist() == list(range(both["flows"]))
+    parents = table["parent_flow_id"].to_pylist()
+    assert any(parent >= 0 for parent in parents)
+    half = both["flows"] // 2
+    assert parents[half:] == [p + half if p >= 0 else p for p in parents[:half]]
+    with pytest.raises(classifier.ClassifierError, match="different policies"):
+        join_runs([opened[0], opened[1].judge(policy="observe-only")])
+    with pytest.raises(classifier.ClassifierError, match="different inside networks or keys"):
+        join_runs([opened[0], opened[1].anonymized(bytes(32))])
+
+
 def test_base_rates_are_those_asked_for(capsys: Capture) -> None:
     asked = ["--base-rate", "0.5", "--base-rate", "0.02", "--format", "json"]
     assert cli.main(["impact", CAPTURE, *STRICT, *asked]) == 0
@@ -61,7 +95,7 @@ def test_arithmetic_needs_no_capture(capsys: Capture) -> None:
     [
         (["impact"], "name a capture, or give --tpr, --fpr and --base-rate"),
         (["impact", CAPTURE, "--tpr", "0.5"], "leave the captures out"),
-        (["impact", "a.parquet", "b.parquet"], "only one run can be opened"),
+        (["impact", "a.parquet", CAPTURE], "cannot be counted together"),
         (["impact", "missing.parquet"], "no such file"),
         (["policy", "diff", "registered-only", "nonsense", CAPTURE], "neither such a file"),
     ],
