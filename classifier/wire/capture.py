@@ -6,6 +6,7 @@ than a memory map for a serial walk, works for pipes and cannot die of a file th
 kernel turns whole records into rows of the packet table; the rest moves to the front.
 """
 
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -339,12 +340,23 @@ def first_time(source: Source) -> int:
     return 0
 
 
+def _is_read_once(source: Source) -> bool:
+    """Return whether a source is a stream, or a pipe or device with a name, as ``<(zcat x)`` is."""
+    if not isinstance(source, str | Path) or source == "-":
+        return source == "-" or hasattr(source, "read")
+    try:
+        mode = Path(source).stat().st_mode
+    except (OSError, ValueError):  # refused when it is opened
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def order_captures(sources: Sequence[Source]) -> list[Source]:
     """Return captures in the order of their first time stamps; unreadable ones come last.
 
-    Streams cannot be looked into twice: with one among several, the order stays as given.
+    Streams and pipes cannot be looked into twice: with one among several, the order stays as given.
     """
-    if len(sources) < 2 or any(hasattr(s, "read") or s == "-" for s in sources):
+    if len(sources) < 2 or any(map(_is_read_once, sources)):
         return list(sources)
 
     def key(source: Source) -> tuple[int, int]:

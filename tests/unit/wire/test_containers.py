@@ -2,11 +2,13 @@
 
 import io
 import lzma
+import os
 import random
 import struct
 import time
 import zlib
 from pathlib import Path
+from threading import Thread
 
 import frames as f
 import numpy as np
@@ -438,6 +440,17 @@ def test_captures_are_put_in_order_of_their_first_packets(tmp_path: Path) -> Non
     assert ordered == [paths[1], paths[2], paths[0], str(bad)]
     stream = io.BytesIO()
     assert order_captures([paths[0], stream, paths[1]]) == [paths[0], stream, paths[1]]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_pipes_with_names_are_read_once_in_the_order_given(tmp_path: Path) -> None:
+    data = f.pcap([PACKET])
+    pipes = [str(tmp_path / name) for name in ("two", "one")]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+        Thread(target=Path(pipe).write_bytes, args=(data,), daemon=True).start()
+    assert order_captures(pipes) == pipes
+    assert [read_rows(pipe)[0].packets_read for pipe in pipes] == [1, 1]
 
 
 def test_a_zstd_file_cut_between_two_blocks_is_noticed() -> None:
