@@ -182,19 +182,27 @@ def _meets(results: "list[CheckResult]", junit: str | None) -> bool:
 
 def _explain(options: argparse.Namespace) -> int:
     run = classified(options)
-    flow_id = options.flow
-    if not flow_id.isdecimal():
-        import pyarrow.compute as pc
-
-        row = pc.index(run.table.column("community_id"), flow_id).as_py()
-        if row < 0:
-            raise ClassifierError(
-                f"there is no flow {flow_id!r}",
-                remedy="give a flow_id or community_id that replay prints",
-            )
-        flow_id = run.table.column("flow_id")[row].as_py()
-    say(str(run.explain(int(flow_id))))
+    flow_id, *others = _flows_named(run, options.flow)
+    say(str(run.explain(flow_id)))
+    if others:
+        complain(f"{options.flow} is also that of {', '.join(f'flow {i}' for i in others)}")
     if options.dissect:
-        for packet in run.dissect(int(flow_id)):
+        for packet in run.dissect(flow_id):
             say(str(packet))
     return failed(run)
+
+
+def _flows_named(run: "Run", name: str) -> list[int]:
+    """Return the flows of a number, or of a Community ID: several where timeouts split them."""
+    import pyarrow.compute as pc
+
+    if name.isdecimal() and len(name) < 19:
+        return [int(name)]
+    rows = pc.equal(run.table.column("community_id"), name)
+    found: list[int] = run.table.column("flow_id").filter(rows).to_pylist()
+    if not found:
+        raise ClassifierError(
+            f"there is no flow {name[:100]!r}",
+            remedy="give a flow_id or community_id that replay prints",
+        )
+    return found

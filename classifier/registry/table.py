@@ -122,6 +122,12 @@ class Table:
         text = registrations.text.combine_chunks()
         return cls(frozen(registrations.rows, ROW), text, index, _content_hash(text))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to other processes without the answers that are kept."""
+        ranges = (self._index.active, self._index.every)
+        arrays = [[getattr(kind, name) for name in _RANGE_TYPES] for kind in ranges]
+        return _again, (self._typed, self.rows, *arrays, self._index.entries, self.hash)
+
     def __len__(self) -> int:
         """Return the number of registrations."""
         return int(self._typed.size)
@@ -358,6 +364,21 @@ def _row_finder(ranges: Ranges) -> Callable[[_Address], int]:
         return (find_v4 if address.version == 4 else find_v6)(int(address))
 
     return row_of
+
+
+def _again(
+    typed: NDArray[np.void],
+    rows: pa.Table,
+    active: list[NDArray[Any]],
+    every: list[NDArray[Any]],
+    entries: NDArray[np.void],
+    digest: str,
+) -> Table:
+    """Return a table from what `Table.__reduce__` gives; arrays come writable from a pickle."""
+    known = as_ranges(*active)
+    same = all(one is other for one, other in zip(active, every, strict=True))
+    index = Index(known, known if same else as_ranges(*every), frozen(entries, ENTRY))
+    return Table(frozen(typed, ROW), rows, index, digest)
 
 
 def _match_maker(rows: pa.Table) -> Callable[[int], Match | None]:

@@ -38,6 +38,10 @@ class FlowRows:
         self._options = options
         self._meta = meta
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Go to other processes without plots, which are made from the rest."""
+        return {name: value for name, value in vars(self).items() if name != "plot"}
+
     @cached_property
     def flows(self) -> "pd.DataFrame":
         """One row per flow, as pandas.DataFrame."""

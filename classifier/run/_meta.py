@@ -58,4 +58,5 @@ def _described(source: Source) -> dict[str, str]:
         with Path(source).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"name": Path(source).name, "sha256": digest}
-    return {"name": "<stream>", "sha256": ""}
+    name = Path(source).name if isinstance(source, str | Path) and source != "-" else "<stream>"
+    return {"name": name, "sha256": ""}

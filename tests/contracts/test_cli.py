@@ -285,6 +285,23 @@ def test_explain_takes_a_flow_id_or_a_community_id(capsys: Capture) -> None:
     assert f"Community ID {row['community_id']}" in by_number
 
 
+def test_explain_names_the_other_flows_of_a_community_id(capsys: Capture) -> None:
+    assert run("replay", CAPTURE, "--active-timeout", "1", "--format", "ndjson") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    ids = [row["community_id"] for row in rows]
+    name = next(i for i in ids if ids.count(i) == 2)
+    first, second = (row["flow_id"] for row in rows if row["community_id"] == name)
+    assert run("explain", CAPTURE, "--active-timeout", "1", "--flow", name) == 0
+    out, err = capsys.readouterr()
+    assert f"number {first}, Community ID {name}" in out
+    assert err == f"{name} is also that of flow {second}\n"
+
+
+def test_explain_refuses_a_number_of_any_length(capsys: Capture) -> None:
+    assert run("explain", CAPTURE, "--flow", "9" * 5000) == 2
+    assert "there is no flow '999" in one_line(capsys)
+
+
 def test_lists_end_with_0(capsys: Capture) -> None:
     assert run("detectors") == 0
     assert run("policy", "list") == 0

@@ -1,5 +1,6 @@
-"""What a notebook shows of what the library returns: HTML for all that is rich, one line else."""
+"""What notebooks do with what the library returns: show it, and send it to other processes."""
 
+import pickle
 from typing import Any
 
 import pytest
@@ -52,3 +53,12 @@ def test_the_model_functions_are_at_hand() -> None:
 
     for name in ("train", "evaluate", "load_model"):
         assert getattr(classifier, name) is getattr(classifier.model, name)
+
+
+def test_a_run_goes_to_another_process(run: classifier.Run) -> None:
+    run.plot  # noqa: B018
+    again = pickle.loads(pickle.dumps(run))
+    assert again.table.equals(run.table)
+    assert again.explain(5).row == run.explain(5).row
+    other = {"policy": "registered-only", "at": "2026-11-23"}
+    assert again.judge(**other).table.equals(run.judge(**other).table)

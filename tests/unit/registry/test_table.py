@@ -3,6 +3,7 @@
 import datetime
 import ipaddress
 import json
+import pickle
 
 import build
 import numpy as np
@@ -234,6 +235,22 @@ def test_a_saved_table_answers_as_before(table, tmp_path):
     assert loaded.match(asked, side="server").tolist() == [0, 0, -1]
     assert loaded.match(v6("2001:db8::1", "2001:db8:8000::")).tolist() == [2, -1]
     assert not loaded._index.active.v4_top.flags.writeable
+
+
+@pytest.mark.parametrize("status", ["active", "revoked"])
+def test_a_pickled_table_answers_as_before(tmp_path, status):
+    path = tmp_path / "r.csv"
+    ends = "any,any,2021-01-01,,"
+    lines = [f"R-1,O,bank,10.0.0.0/8,either,{ends}active", f"R-2,O,bank,10.0.0.0/24,either,{ends}"]
+    path.write_text(f"{HEADER}\n" + "\n".join(lines) + f"{status}\n")
+    compiled = Registry.open(path).compile()
+    again = pickle.loads(pickle.dumps(compiled))
+    assert (again.hash, again.rows.equals(compiled.rows)) == (compiled.hash, True)
+    asked = v4("10.0.0.1", "10.1.0.1", "11.0.0.1")
+    assert again.match(asked).tolist() == compiled.match(asked).tolist()
+    assert again.lookup("10.0.0.1", at="2022-01-01") == compiled.lookup("10.0.0.1", at="2022-01-01")
+    assert (again._index.every is again._index.active) == (status == "active")
+    assert not again._index.active.v4_top.flags.writeable
 
 
 def test_an_empty_table_can_be_saved(table, tmp_path):
