@@ -218,10 +218,10 @@ def protocol_number(name: str) -> int:
     text = name.strip().lower()
     if text in _PROTOCOL_NUMBERS:
         return _PROTOCOL_NUMBERS[text]
-    number = int(text.removeprefix("ip-"))
-    if not 0 <= number <= 255:
-        raise ValueError(f"{number} is not an IP protocol number")
-    return number
+    digits = text.removeprefix("ip-")
+    if not (digits.isdecimal() and len(digits) <= 3 and int(digits) <= 255):
+        raise ValueError(f"{name[:40]!r} is not an IP protocol, nor the number of one")
+    return int(digits)
 
 
 #: Encapsulations by the 4-bit code that ``wire`` puts into ``wrapping``; 0 is none.

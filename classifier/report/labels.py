@@ -97,9 +97,10 @@ def _address(text: str) -> str:
 
 
 def _port(text: str) -> int:
-    port = int(text) if text.strip() else 0
+    digits = text.strip() or "0"
+    port = int(digits) if digits.isdecimal() and len(digits) <= 5 else -1
     if not 0 <= port <= 65535:
-        raise ValueError(f"{port} is not a port")
+        raise ValueError(f"{text[:40]!r} is not a port")
     return port
 
 

@@ -56,10 +56,12 @@ def test_addresses_are_compared_as_addresses(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (ROW.replace("tcp", "tpc"), "tpc"),
+        (ROW.replace("tcp", "tpc"), "'tpc' is not an IP protocol"),
+        (ROW.replace("tcp", "256"), "'256' is not an IP protocol"),
+        (ROW.replace("tcp", "9" * 5000), "is not an IP protocol"),
         (ROW.replace("10.0.0.1", "10.0.0"), "10.0.0"),
-        (ROW.replace("40000", "70000"), "70000 is not a port"),
-        (ROW.replace("40000", "x"), "invalid literal"),
+        (ROW.replace("40000", "70000"), "'70000' is not a port"),
+        (ROW.replace("40000", "x"), "'x' is not a port"),
         (ROW.replace(",1,O", ",2,O"), "is_vpn is '2', not 0, 1, true or false"),
         (ROW + ",more", "9 fields, but the header has 8"),
         ("a", "1 fields"),
