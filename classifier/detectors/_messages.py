@@ -44,14 +44,19 @@ def look_random(rows: NDArray[np.uint8], kept: Ints, start: int, stop: int) -> M
 
     The rule of ``_reading.looks_random``. Fewer than eight kept bytes are not judged: true.
     """
-    size = np.clip(kept - start, 0, stop - start)
-    inside = np.arange(stop - start) < size[:, None]
+    size = np.minimum(np.maximum(kept - start, 0), stop - start)
     part = rows[:, start:stop]
     dull = part == 0
     dull[:, 1:] |= part[:, 1:] == part[:, :-1]
-    high = ((part >= 0x80) & inside).any(axis=1) | (size < 16)
-    random: Mask = high & (np.where(size >= 32, 8, 4) * (dull & inside).sum(axis=1) <= size)
-    return random | (size < 8)
+    high = part >= 0x80
+    if size.size and size.min() < stop - start:
+        inside = np.arange(stop - start) < size[:, None]
+        dull &= inside
+        high &= inside
+    n_dull = np.add.reduce(dull, axis=1, dtype=np.int32)
+    fits = np.where(size >= 32, 8, 4) * n_dull <= size
+    random: Mask = (size < 8) | (fits & (high.any(axis=1) | (size < 16)))
+    return random
 
 
 def head_of(batch: FlowBatch, side: str, width: int) -> tuple[NDArray[np.uint8], Ints]:

@@ -106,11 +106,13 @@ def _is_tls(first: NDArray[np.uint8] | NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def select(heads: Heads) -> NDArray[np.bool_]:
-    """Choose the request in clear text, DTLS hellos, and TLS where there are any of those."""
+    """Choose the request in clear text, DTLS hellos, and TLS between ends of any of those."""
     dtls = heads.has_proto(UDP) & _dtls_hello(heads.orig)
     chosen = dtls | (heads.has_proto(TCP) & begins_exchange(heads, _EXCHANGES))
     if dtls.any():
-        chosen |= heads.has_proto(TCP) & _is_tls(heads.orig)
+        ends = [heads.column(name) for name in ("orig_lo", "resp_lo")]
+        beside = np.logical_and(*(np.isin(end, end[dtls]) for end in ends))
+        chosen |= beside & heads.has_proto(TCP) & _is_tls(heads.orig)
     return chosen
 
 

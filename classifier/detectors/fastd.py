@@ -90,10 +90,13 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     windows = np.lib.stride_tricks.sliding_window_view(m.bytes[shake], NAME.size, axis=1)
     shake[shake] = (windows == NAME).all(axis=2).any(axis=1)
 
-    new = (m.be(0, 1) == DATA) & m.random(8, 24)
-    old = (m.be(0, 1) == OLD_DATA) & (m.be(8, 1) == 0) & m.random(9, 24)
-    data = (new | old) & (m.be(1, NONCE_HIGH_BYTES) == 0) & (m.wire >= DATA_LEAST)
-    data &= m.kept >= 16
+    data = (m.be(1, NONCE_HIGH_BYTES) == 0) & (m.wire >= DATA_LEAST) & (m.kept >= 16)
+    new, old = data & (m.be(0, 1) == DATA), data & (m.be(0, 1) == OLD_DATA) & (m.be(8, 1) == 0)
+    if new.any():
+        new &= m.random(8, 24)
+    if old.any():
+        old &= m.random(9, 24)
+    data = new | old
     plain = (m.be(0, 1) == DATA) & (m.be(1, 1) == IPV4) & (m.be(3, 2) == m.wire - 1)
     at = 1 + ETHERNET_BYTES
     framed = (m.be(0, 1) == DATA) & (m.be(at - 2, 2) == ETHERTYPE_IPV4) & (m.be(at, 1) == IPV4)

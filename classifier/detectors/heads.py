@@ -4,6 +4,7 @@ A detector's ``select`` compares these columns for all flows at once with numpy;
 reads the packets of the few flows that are left. A capture without such flows never compiles it.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
@@ -27,18 +28,30 @@ class Heads:
     Parameters
     ----------
     batch : FlowBatch
-    rows : ndarray of int64, optional
-        The flows that are meant, if not all.
+    whole : Heads, optional
+        Heads of which these are a part.
+    mask : ndarray of bool, optional
+        Which part.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (n_flows,)
+        The flows' rows in the batch.
 
     Notes
     -----
     Everything is made when it is first asked for, and kept: detectors ask for the same.
     """
 
-    def __init__(self, batch: FlowBatch, rows: NDArray[np.int64] | None = None) -> None:
+    def __init__(
+        self, batch: FlowBatch, whole: "Heads | None" = None, mask: NDArray[np.bool_] | None = None
+    ) -> None:
         self.batch = batch
-        self.rows = np.arange(batch.flows.size) if rows is None else rows
-        self._all = rows is None
+        self._whole = whole
+        self._rows_of_whole = np.flatnonzero(mask) if mask is not None else None
+        self.rows: NDArray[np.int64] = np.arange(batch.flows.size)
+        if whole is not None:
+            self.rows = whole.rows[self._rows_of_whole]
         self._columns: dict[str, NDArray[Any]] = {}
         self._parts: dict[frozenset[int], Heads] = {}
         self._results: dict[Callable[[Heads], Any], Any] = {}
@@ -51,14 +64,16 @@ class Heads:
     @cached_property
     def flows(self) -> NDArray[np.void]:
         """The flows, FLOW, shape (n_flows,)."""
-        flows: NDArray[np.void] = self.batch.flows if self._all else self.batch.flows[self.rows]
-        return flows
+        flows = self.batch.flows
+        return flows if self._whole is None else flows[self.rows]
 
     def column(self, name: str) -> NDArray[Any]:
         """Return a field of the flows, its values one after another in memory."""
         if name not in self._columns:
-            values = self.batch.flows[name]
-            self._columns[name] = values.copy() if self._all else values[self.rows]
+            if self._whole is None:
+                self._columns[name] = self.batch.flows[name].copy()
+            else:
+                self._columns[name] = self._whole.column(name)[self._rows_of_whole]
         return self._columns[name]
 
     @cached_property
@@ -72,7 +87,7 @@ class Heads:
         if wanted == self.present:
             return self
         if wanted not in self._parts:
-            self._parts[wanted] = Heads(self.batch, self.rows[self.has_proto(*wanted)])
+            self._parts[wanted] = Heads(self.batch, self, self.has_proto(*wanted))
         return self._parts[wanted]
 
     def once(self, function: "Callable[[Heads], T]") -> T:
@@ -117,17 +132,13 @@ class Heads:
 
     def starts_with(self, text: bytes) -> NDArray[np.bool_]:
         """Return a mask of the flows in which either side began with these bytes (1 to 32)."""
-        masks = []
+        either = np.zeros(self.size, np.bool_)
+        (start, mask), *more = _words(text)
         for words, kept in self._sides:
-            mask = kept >= len(text)
-            for place in range(0, len(text), 8):
-                part = text[place : place + 8]
-                word, value = words[place // 8], np.frombuffer(part.ljust(8, b"\0"), np.uint64)
-                if len(part) < 8:
-                    word = word & np.frombuffer((b"\xff" * len(part)).ljust(8, b"\0"), np.uint64)
-                mask &= word == value
-            masks.append(mask)
-        either: NDArray[np.bool_] = masks[0] | masks[1]
+            rows = np.flatnonzero(words[0] & mask == start)  # few are left after the first word
+            for place, (value, mask_here) in enumerate(more, start=1):
+                rows = rows[words[place][rows] & mask_here == value]
+            either[rows[kept[rows] >= len(text)]] = True
         return either
 
     def holds(
@@ -157,11 +168,27 @@ class Heads:
     @cached_property
     def _first(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """First bytes of either side, each flow's one after another in memory."""
+        if self._whole is not None:
+            first, answer = self._whole._first
+            return first[self._rows_of_whole], answer[self._rows_of_whole]
         one, other = (
             first_bytes(self.batch.payload, self.column(f"{side}_start"), kept, HEAD_BYTES)
             for side, kept in (("orig", self.orig_kept), ("resp", self.resp_kept))
         )
         return one, other
+
+
+@functools.cache
+def _words(text: bytes) -> list[tuple[np.uint64, np.uint64]]:
+    """Return a text as words of eight bytes, and a mask of those that count for each."""
+    parts = [text[at : at + 8] for at in range(0, len(text), 8)]
+    padded = [(part.ljust(8, b"\0"), (b"\xff" * len(part)).ljust(8, b"\0")) for part in parts]
+    return [(_word(part), _word(mask)) for part, mask in padded]
+
+
+def _word(part: bytes) -> np.uint64:
+    word: np.uint64 = np.frombuffer(part, np.uint64)[0]
+    return word
 
 
 def first_bytes(

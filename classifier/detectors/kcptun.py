@@ -65,6 +65,7 @@ PUSH, ACK, WINDOW_TOLD = 81, 82, 84
 MOST_SEGMENTS = 128
 CRYPT_BYTES, CHECKSUM = 20, 16
 FEC_BYTES, FEC_TYPE, FEC_SIZE, FEC_DATA = 8, 4, 6, 0xF1
+FEC_KIND = bytes([FEC_DATA, 0])  # where a segment has its command
 SNAPPY = b"\xff\x06\x00\x00sNaPpY"
 SMUX_OPENINGS = (b"\1\0\0\0", b"\2\0\0\0")
 SMUX_BYTES = 8
@@ -109,13 +110,14 @@ def _segments(data: bytes, at: int, wire_bytes: int, framed: bool) -> _Datagram 
 
 def _corrected(data: bytes, at: int, wire_bytes: int, framed: bool) -> _Datagram | None:
     """Read the segments from ``at``, with or without forward error correction before them."""
+    kind = data[at + CMD : at + CMD + 2]
+    if len(kind) < 2 or not (PUSH <= kind[0] <= WINDOW_TOLD or kind == FEC_KIND):
+        return None
     found = _segments(data, at, wire_bytes, framed)
     if found is not None or len(data) < at + FEC_BYTES:
         return found
     size = int.from_bytes(data[at + FEC_SIZE : at + FEC_BYTES], "little")
-    if data[at + FEC_TYPE] != FEC_DATA or data[at + FEC_TYPE + 1] != 0:
-        return None
-    if at + FEC_SIZE + size != wire_bytes:
+    if kind != FEC_KIND or at + FEC_SIZE + size != wire_bytes:
         return None
     return _segments(data, at + FEC_BYTES, wire_bytes, framed=True)
 

@@ -93,14 +93,16 @@ def _is_block(head: NDArray[np.uint8], kept: NDArray[np.int64]) -> NDArray[np.bo
 
 
 def _judge(batch: FlowBatch) -> list[Evidence]:
-    servers, clients = [], []
-    for side in ("orig", "resp"):
-        head, kept = head_of(batch, side, BLOCK_BYTES)
-        block = _is_block(head, kept)
-        servers.append(_begins(head, BANNER) & block)
-        clients.append((_begins(head, CLIENT[0]) | _begins(head, CLIENT[1])) & block)
+    sides = [head_of(batch, side, BLOCK_BYTES) for side in ("orig", "resp")]
+    servers = [_begins(head, BANNER) for head, _ in sides]
     if not (servers[0].any() or servers[1].any()):
         return []
+    blocks = [_is_block(head, kept) for head, kept in sides]
+    servers = [server & block for server, block in zip(servers, blocks, strict=True)]
+    clients = [
+        (_begins(head, CLIENT[0]) | _begins(head, CLIENT[1])) & block
+        for (head, _), block in zip(sides, blocks, strict=True)
+    ]
     m = Messages(batch, 0)
     first = [m.first(m.direction == d) for d in (0, 1)]
     greeted = (servers[0] & clients[1]) | (servers[1] & clients[0])
@@ -175,7 +177,7 @@ def select(heads: Heads) -> NDArray[np.bool_]:
         framed = (first <= FRAME_MOST) & (first >= FRAME_LEAST) & (kept >= LENGTH_BYTES + HEAD)
         framed &= tcp[rows] | (first >= kept - LENGTH_BYTES)
         framed &= (head[:, 2] == 0x45) | (head[:, 2] >> 4 == 6) | look_random(head, kept, 2, 18)
-        framed |= np.isin(first, (ECHO_REQUEST, ECHO_REPLY)) & (kept >= LENGTH_BYTES)
+        framed |= ((first == ECHO_REQUEST) | (first == ECHO_REPLY)) & (kept >= LENGTH_BYTES)
         frames[:] = False
         frames[rows] = framed
     return greeting | frames
