@@ -101,8 +101,8 @@ class Messages:
         self.n_flows = batch.flows.size
         first = batch.flows["packets_start"].astype(np.int64)
         size = batch.flows["packets_stop"] - first
-        flow = np.repeat(np.arange(self.n_flows), size)
-        row = np.arange(flow.size) + np.repeat(first - (np.cumsum(size) - size), size)
+        flow = np.arange(self.n_flows).repeat(size)
+        row = np.arange(flow.size) + (first - (size.cumsum() - size)).repeat(size)
         wanted = batch.packets["payload_bytes"][row] > 0
         self.flow, self.row = flow[wanted], row[wanted]
         packets = batch.packets[self.row]
@@ -136,7 +136,7 @@ class Messages:
     def first(self, mask: Mask) -> Ints:
         """Return the packet row of each flow's first such message, ``NO_ROW`` where none."""
         found = np.full(self.n_flows, NO_ROW)
-        chosen = np.flatnonzero(mask)[::-1]  # of several assignments the last one stays
+        chosen = mask.nonzero()[0][::-1]  # of several assignments the last one stays
         found[self.flow[chosen]] = self.row[chosen]
         return found
 
@@ -158,7 +158,7 @@ class Messages:
         Shape (n_flows, 2).
         """
         found = np.zeros(2 * self.n_flows, np.int64)
-        chosen = np.flatnonzero(mask)[::-1]
+        chosen = mask.nonzero()[0][::-1]
         found[self._side[chosen]] = values[chosen]
         return found.reshape(-1, 2)
 
@@ -169,7 +169,7 @@ class Messages:
         whose counter exceeds all of that key so far, by ``most`` at most. One that was sent twice
         or overtaken (falls back by ``most`` at most) does not count; any other takes one away.
         """
-        chosen = np.flatnonzero(mask)
+        (chosen,) = mask.nonzero()
         if not chosen.size:
             return np.zeros((self.n_flows, 2), np.int64)
         chosen = chosen[np.argsort(self._side[chosen], kind="stable")]

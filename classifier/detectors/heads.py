@@ -135,7 +135,10 @@ class Heads:
         either = np.zeros(self.size, np.bool_)
         (start, mask), *more = _words(text)
         for words, kept in self._sides:
-            rows = np.flatnonzero(words[0] & mask == start)  # few are left after the first word
+            first = words[0] if len(text) >= 8 else words[0] & mask
+            (rows,) = (first == start).nonzero()
+            if rows.size == 0:  # as mostly, after the first word
+                continue
             for place, (value, mask_here) in enumerate(more, start=1):
                 rows = rows[words[place][rows] & mask_here == value]
             either[rows[kept[rows] >= len(text)]] = True

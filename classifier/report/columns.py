@@ -256,8 +256,8 @@ def registration_columns(
     index = pa.array(rows.astype(np.int64), mask=~matched)
 
     def taken(name: str) -> pa.Array:
-        column = registrations.column(name).cast(pa.string()).combine_chunks()
-        return pc.fill_null(column.take(index), "")
+        found = registrations.column(name).take(index)  # of a large register few rows are wanted
+        return pc.fill_null(found.cast(pa.string()), "").combine_chunks()
 
     return {
         "registered": pa.array(matched),

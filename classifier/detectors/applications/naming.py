@@ -124,10 +124,14 @@ def _tables() -> _Tables:
     )
 
 
+#: Names that are remembered as text: the same few are asked for again and again.
+_NAMES_KNOWN = 4096
+
 #: C0 controls, DEL, and ``\\``, which begins an escape.
 _ESCAPED = re.compile(rb"[\x00-\x1f\x7f\\]|\xc2[\x80-\x9f]")
 
 
+@functools.lru_cache(_NAMES_KNOWN)
 def readable(name: bytes) -> str:
     r"""Return a name from the wire as text.
 
@@ -149,10 +153,14 @@ def readable(name: bytes) -> str:
 def _refine(flows: NDArray[np.void], codes: NDArray[np.int16]) -> None:
     """Rename applications whose port says more than their content."""
     original = codes.copy()
-    for (name, port), better in _BY_PORT.items():
+    ports = [flows[f"{side}_port"] for side in ("resp", "orig")]
+    for name in dict.fromkeys(name for name, _ in _BY_PORT):
         rows = np.flatnonzero(original == APPLICATIONS.index(name))
-        on_port = (flows["resp_port"][rows] == port) | (flows["orig_port"][rows] == port)
-        codes[rows[on_port]] = APPLICATIONS.index(better)
+        here = [port[rows] for port in ports]
+        for (application, port), better in _BY_PORT.items():
+            if application == name:
+                on_port = rows[(here[0] == port) | (here[1] == port)]
+                codes[on_port] = APPLICATIONS.index(better)
 
 
 def _name_bare(batch: FlowBatch, codes: NDArray[np.int16]) -> None:
@@ -242,16 +250,7 @@ def name_applications(batch: FlowBatch) -> Names:
     codes = found.codes
     ja4 = np.full(codes.size, "", object)
     server_name = np.full(codes.size, "", object)
-    known: dict[bytes, str] = {}
-
-    def name(row: int, raw: bytes) -> None:
-        text = known.get(raw)
-        if text is None:
-            text = known[raw] = readable(raw)
-        server_name[row] = text
-
-    for row, raw in (*found.hosts, *found.google):
-        name(row, raw)
+    named = [*found.hosts, *found.google]
     for hellos in found.hellos:
         if hellos.flow.size == 0:
             continue
@@ -259,11 +258,14 @@ def name_applications(batch: FlowBatch) -> Names:
         for row, span in zip(hellos.flow.tolist(), spans.tolist(), strict=True):
             start, stop, alpn, alpn_stop = span
             if stop > start:
-                name(row, hellos.payload[start:stop].tobytes())
+                named.append((row, hellos.payload[start:stop].tobytes()))
             if alpn_stop > alpn:
                 better = _BY_ALPN.get(hellos.payload[alpn:alpn_stop].tobytes())
                 if better:
                     codes[row] = APPLICATIONS.index(better)
+    # Of several names of a flow the last one stays; of a long one no more is read
+    texts = [readable(raw[: 4 * NAME_CHARACTERS]) for _, raw in named]
+    server_name[[row for row, _ in named]] = texts
     _refine(batch.flows, codes)
     _name_bare(batch, codes)
     return Names(_tables().names[codes], server_name, ja4, found.starts)
