@@ -101,24 +101,26 @@ def identify(
         decided_packet[said], decided_ns[said] = packets, batch.packets["ts_ns"][last]
         bytes_before[said] = _bytes_before(batch, last, packets)
     bare = np.zeros(n, bool)
-    for flow in np.unique(rows):
+    flows = np.unique(rows)
+    packet = np.zeros(flows.size, np.int64)
+    for i, flow in enumerate(flows.tolist()):
         seen = ordered[offsets[flow] : offsets[flow + 1]]
         # A carrier inside bare encapsulation is the better name; the wrapping is still evidence.
         named = [e for e in seen if e.family] or list(seen)
         best = next((e for e in named if FAMILIES.get(e.family) != Kind.ENCAPSULATION), named[0])
         kind[flow] = FAMILIES.get(best.family, Kind.NONE).value
-        bare[flow] = kind[flow] == Kind.ENCAPSULATION
+        bare[flow] = kind[flow] == Kind.ENCAPSULATION.value
         family[flow] = best.family
         # Of what is named: proof of the wrapping says nothing of the carrier inside
         strength[flow] = best.strength
         method[flow] = "signature" if best.strength >= Strength.STRONG else "behaviour"
         if not bare[flow]:
             vpn_probability[flow] = max(vpn_probability[flow], _PROBABILITY[best.strength])
-        start = int(batch.flows["packets_start"][flow])
-        before = batch.packets["ip_bytes"][start : best.packet]
-        decided_packet[flow] = best.packet - start + 1
-        decided_ns[flow] = batch.packets["ts_ns"][best.packet]
-        bytes_before[flow] = before.sum(dtype=np.int64)
+        packet[i] = best.packet
+    if flows.size:
+        decided_packet[flows] = packet - batch.flows["packets_start"][flows] + 1
+        decided_ns[flows] = batch.packets["ts_ns"][packet]
+        bytes_before[flows] = _bytes_before(batch, packet, decided_packet[flows])
     return Identification(
         is_vpn=(vpn_probability >= threshold) & ~bare,
         kind=kind,

@@ -13,6 +13,7 @@ from classifier.report.addresses import address_column, community_id_column
 from classifier.tables import (
     COLUMNS,
     ENCAPSULATIONS,
+    NO_WRAPPING,
     SCHEMA_VERSION,
     FlowBatch,
     Kind,
@@ -99,6 +100,9 @@ def _integers(flows: NDArray[np.void], name: str) -> pa.Int64Array:
 
 
 def _vlan_column(wrapping: NDArray[np.uint64]) -> pa.ListArray:
+    if (wrapping == NO_WRAPPING).all():  # as in most captures
+        offsets = pa.array(np.zeros(wrapping.size + 1, np.int32))
+        return pa.ListArray.from_arrays(offsets, pa.array([], pa.int64()))
     shifts = np.arange(0, 48, 12, dtype=np.uint64)
     ids = (wrapping[:, None] >> shifts) & np.uint64(0xFFF)
     present = ids != 0xFFF
@@ -117,7 +121,11 @@ def _encapsulation_column(wrapping: NDArray[np.uint64]) -> pa.StringArray:
 
 
 def _application_columns(
-    names: Names, services: Mapping[str, str], identification: Identification
+    names: Names,
+    services: Mapping[str, str],
+    strength: NDArray[np.int8],
+    kind: pa.StringArray,
+    family: pa.StringArray,
 ) -> tuple[pa.Array, pa.Array]:
     """Name each flow: by the VPN family where evidence is strong or nothing else names it.
 
@@ -125,10 +133,8 @@ def _application_columns(
     like a tunnel stays ``tls``, used for the ``web``.
     """
     known = string_column(names.application)
-    family = string_column(identification.family)
-    kind = string_column(identification.kind)
     named = pc.not_equal(family, "")
-    sure = pa.array(identification.strength >= Strength.STRONG)
+    sure = pa.array(strength >= Strength.STRONG)
     renamed = pc.and_(named, pc.or_(pc.equal(known, "unknown"), sure))
     application = pc.if_else(renamed, family, known)
     encoded = application.dictionary_encode()
@@ -195,7 +201,10 @@ def observed_columns(
     pyarrow.RecordBatch, n_flows rows
     """
     flows = batch.flows
-    application, service = _application_columns(names, services, identification)
+    kind, family = string_column(identification.kind), string_column(identification.family)
+    application, service = _application_columns(
+        names, services, identification.strength, kind, family
+    )
     ip_version = flows["ip_version"]
     given: dict[str, pa.Array] = {
         "community_id": community_id_column(flows),
@@ -211,8 +220,8 @@ def observed_columns(
         "server_name": string_column(names.server_name),
         "ja4": string_column(names.ja4),
         "is_vpn": pa.array(identification.is_vpn),
-        "kind": string_column(identification.kind),
-        "family": string_column(identification.family),
+        "kind": kind,
+        "family": family,
         "vpn_probability": pa.array(identification.vpn_probability),
         "strength": _STRENGTHS.take(pa.array(identification.strength)),
         "method": string_column(identification.method),
