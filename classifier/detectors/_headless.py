@@ -9,16 +9,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.detectors._framing import LENGTH_BYTES
 from classifier.detectors._messages import Ints, Mask, Messages, look_random
 from classifier.detectors.heads import Heads
 from classifier.tables import FlowBatch
 
-__all__ = ["LENGTH_BYTES", "TCP", "Headless", "in_blocks", "may_be_headless", "read_headless"]
+__all__ = [
+    "HEAD",
+    "MESSAGES_LEAST",
+    "TCP",
+    "Headless",
+    "in_blocks",
+    "may_be_headless",
+    "read_headless",
+]
 
 TCP = 6
 MESSAGES_LEAST = 4  # of each side: 16 bytes agree among four by chance in one flow of a million
+SEGMENTS_LEAST = 2  # over TCP, where one may hold several
 HEAD, WIDTH = 16, 34
-LENGTH_BYTES = 2  # before each message over TCP
 HIGH_BYTE_MOST = 5  # of that length: no message of a tunnel fills two segments
 
 
@@ -48,34 +57,25 @@ class Headless(NamedTuple):
         return clean
 
 
-def read_headless(batch: FlowBatch, shift: int = 0) -> Headless | None:
-    """Read the messages of flows of one transport; None where no flow holds.
-
-    Parameters
-    ----------
-    batch : FlowBatch
-    shift : int
-        Bytes of a length before each message, which must be that of the rest of its segment.
-    """
+def read_headless(batch: FlowBatch) -> Headless | None:
+    """Read the messages of UDP flows; None where no flow holds."""
     m = Messages(batch, WIDTH)
-    size = m.wire - shift
-    whole = (m.be(0, shift) == size) if shift else np.ones(size.size, np.bool_)
-    ours = whole & (m.kept >= HEAD + shift) & m.random(shift, WIDTH)
+    ours = (m.kept >= HEAD) & m.random(0, WIDTH)
     n = m.count(ours)
     holds = (n.min(axis=1) >= MESSAGES_LEAST) & (m.count(~ours).sum(axis=1) == 0)
     if not holds.any():
         return None
     low = np.full((2 * m.n_flows, HEAD), 255, np.uint8)
     high = np.zeros((2 * m.n_flows, HEAD), np.uint8)
-    head, side = m.bytes[:, shift : shift + HEAD], m.flow * 2 + m.direction
+    head, side = m.bytes[:, :HEAD], m.flow * 2 + m.direction
     np.minimum.at(low, side, head)
     np.maximum.at(high, side, head)
     holds &= (low < high).all(axis=1).reshape(-1, 2).all(axis=1)
     if not holds.any():
         return None
-    pairs = np.unique(np.stack([m.flow, size], axis=1), axis=0)
+    pairs = np.unique(np.stack([m.flow, m.wire], axis=1), axis=0)
     sizes = np.bincount(pairs[:, 0], minlength=m.n_flows).astype(np.int64)
-    return Headless(m, holds, size, sizes, n.sum(axis=1))
+    return Headless(m, holds, m.wire, sizes, n.sum(axis=1))
 
 
 def may_be_headless(heads: Heads) -> NDArray[np.bool_]:
@@ -85,8 +85,9 @@ def may_be_headless(heads: Heads) -> NDArray[np.bool_]:
 
 def _may_be_headless(heads: Heads) -> NDArray[np.bool_]:
     chosen: Mask = np.ones(heads.size, np.bool_)
+    least = np.where(heads.has_proto(TCP), SEGMENTS_LEAST, MESSAGES_LEAST)
     for side in ("orig", "resp"):
-        chosen &= heads.column(f"{side}_payload_packets") >= MESSAGES_LEAST
+        chosen &= heads.column(f"{side}_payload_packets") >= least
     rows = np.flatnonzero(chosen)
     tcp = heads.column("proto")[rows] == TCP
     for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):

@@ -4,28 +4,35 @@ There is no handshake, no opcode and no session id. A message, over UDP a datagr
 its length (2 bytes, big-endian)::
 
     0        H   HMAC          --auth: MD5 16, SHA1 20 (default), SHA224 28, SHA256 32, SHA384 48,
-                               SHA512 64 bytes
-    H        V   IV            --cipher: AES and its like in CBC 16, Blowfish and its like 8 bytes
+                               SHA512 64 bytes; none 0
+    H        V   IV            --cipher: AES and its like in CBC 16, Blowfish and its like 8 bytes;
+                               none 0
     H+V      n   ciphertext    whole blocks of V: packet id (4), time (4), packet, padding (1 to V)
 
 The shortest content is a keepalive of 16 bytes: 24 with packet id and time, padded to 32. So with
 blocks of 16 all lengths leave the same rest: 0 (least 64), 4 (SHA1, least 68) or 12 (SHA224, least
-76); with blocks of 8 and SHA1 the rest of 4, and 60 bytes at least.
+76); with blocks of 8 and SHA1 the rest of 4, and 60 bytes at least. Without a cipher nothing is
+hidden, and a keepalive is a string of 16 bytes that no other program sends.
 
 Sources
 -------
 OpenVPN's documentation of its source: ``crypto.h`` ("Data packets when NOT using TLS or AEAD",
-IV and packet id in long form), ``ping.c`` (keepalive of 16 bytes); OpenVPN 2.x manual, ``--secret``,
-``--auth``, ``--cipher``.
+IV and packet id in long form), ``ping.c`` (keepalive and its string); OpenVPN 2.x manual,
+``--secret``, ``--auth``, ``--cipher`` (CBC alone with a static key).
 
 Strength
 --------
-Strong: both sides send four messages and more (of the first 32 packets); every one looks random
+Proof: without a cipher, a keepalive at its place behind packet id and time; or two IP packets and
+more of each side that end where the message does, behind a packet id that rises and a time that stays
+(both over TCP in segments of their own). Strong over UDP: both
+sides send four messages and more (of the first 32 packets); every one looks random
 from its first byte, no byte of the first 16 is the same in all messages of a side, and all lengths
-leave one of the rests above, at least four different lengths among them (six with blocks of 8; five
-with a rest of 0), and not of blocks twice as long: lengths of chance would do so once in 16**3 flows and less. With SHA1 one of them
-must be that of a keepalive or of a bare acknowledgement of TCP. Over TCP each segment
-must hold one message whole, its length before it, and two lengths do.
+leave a rest of 4 or 12, at least four different lengths among them (six with blocks of 8), and not of
+blocks twice as long: lengths of chance would do so once in 16**3 flows and less. With SHA1 one of them
+must be that of a keepalive or of a bare acknowledgement of TCP. Strong over TCP: eight messages and
+more, two of each side at least, from the first byte that was captured, each behind its length,
+random, of four sizes and that rest (blocks of 8: twelve messages, six sizes). Weak: a
+rest of 0, five sizes of it, as any cipher of blocks leaves that sends nothing else.
 
 Mistaken for
 ------------
@@ -35,34 +42,51 @@ and a MAC of 4 bytes: its acknowledgements of TCP with time stamps (frames of 66
 
 Blind to
 --------
-Flows of a few messages or of messages of few sizes; ciphers in CFB and OFB mode; ``--auth none``;
-over TCP, a MAC of 16, 32 and more bytes, and
-messages in several segments or several in one.
+Flows of a few messages or of messages of few sizes; TCP joined inside a message, or in which two
+messages of a side do not begin within the bytes that are kept; ``--auth none``; without a cipher,
+MACs but SHA1.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifier.detectors._findings import Meaning, of_rows
+from classifier.detectors._framing import LENGTH_BYTES, Framed, read_framed
 from classifier.detectors._headless import (
-    LENGTH_BYTES,
+    HEAD,
+    MESSAGES_LEAST,
     TCP,
     in_blocks,
     may_be_headless,
     read_headless,
 )
-from classifier.detectors._messages import Case, report, scan
-from classifier.detectors.heads import Heads
+from classifier.detectors._messages import (
+    Case,
+    Ints,
+    Mask,
+    Messages,
+    look_random,
+    number,
+    report,
+    scan,
+)
+from classifier.detectors.heads import Heads, first_bytes
 from classifier.detectors.interface import Detector
 from classifier.tables import Evidence, FlowBatch, Strength
 
 __all__ = ["DETECTOR"]
 
 UDP = 17
-TCP_SIZES_LEAST = 2
 WIDTH = 34
+FRAME_LEAST, FRAME_MOST, SIDE_LEAST = 60, 1700, 2  # lengths over TCP; messages of each side
+KEEPALIVE = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
+MACS, REPLAY_BYTES = (0, 16, 20, 28, 32, 48, 64), 8
+TIME_LEAST = 1_000_000_000  # 2001, the year of the first release
+STEP_MOST, RUN_LEAST, IPV6_BYTES = 64, 2, 40
+CLEAR_WIDTH = LENGTH_BYTES + max(MACS) + REPLAY_BYTES + IPV6_BYTES
 
 
 class Layout(NamedTuple):
@@ -71,60 +95,200 @@ class Layout(NamedTuple):
     block: int
     rest: int
     least: int
-    sizes: int  # different lengths that must be seen over UDP
-    usual: tuple[int, ...] = ()  # keepalive and acknowledgement: one of them must be seen
-    tinc: int = 0  # length of an acknowledgement in tinc 1.0, which no packet has here
+    sizes: int  # different lengths that must be seen
+    messages: int = 8  # that must be seen over TCP
+    usual: tuple[int, ...] = ()  # over UDP: keepalive and acknowledgement, one of them must be seen
+    tinc: int = 0  # over UDP: an acknowledgement in tinc 1.0, which no packet has here
+
+    def fits(self, size: Ints) -> Mask:
+        """Tell which lengths this layout leaves."""
+        fitting: Mask = (size % self.block == self.rest) & (size >= self.least)
+        return fitting
+
+    def is_finest(self, size: Ints) -> Mask:
+        """Tell which lengths no blocks of twice the size leave: what is padded to 64 bytes, say."""
+        finest: Mask = (size - self.rest) % (2 * self.block) != 0
+        return finest
 
 
 LAYOUTS = (
-    Layout(16, 4, 68, 4, (68, 100), 84),
+    Layout(16, 4, 68, 4, usual=(68, 100), tinc=84),
     Layout(16, 12, 76, 4),
-    Layout(16, 0, 64, 5),
-    Layout(8, 4, 60, 6, (60, 84, 92), 76),
+    Layout(8, 4, 60, 6, messages=12, usual=(60, 84, 92), tinc=76),
 )
+# Any cipher of blocks of 16 bytes leaves it, behind a MAC of 16, 32 or 64 or none
+PLAIN_BLOCKS = Layout(16, 0, 64, 5)
 
-STATIC = Meaning(
-    Strength.STRONG,
+_TEXT = (
     "{value} messages without any header, random from the first byte, of whole blocks behind a "
-    "MAC and an IV (static key)",
+    "MAC and an IV (static key)"
+)
+STATIC = Meaning(Strength.STRONG, _TEXT, "openvpn")
+BLOCKS = Meaning(Strength.WEAK, _TEXT, "openvpn")
+CLEAR = Meaning(Strength.PROOF, "OpenVPN's keepalive in clear, no cipher", "openvpn")
+CLEAR_BOTH = Meaning(
+    Strength.PROOF,
+    "{value} IP packets in clear behind a rising packet id and the same time, both ways",
     "openvpn",
 )
 
 
-def _judge_part(batch: FlowBatch, shift: int) -> list[Evidence]:
-    read = read_headless(batch, shift)
+def _judge_udp(batch: FlowBatch) -> list[Evidence]:
+    read = read_headless(batch)
     if read is None:
         return []
     size, m = read.size, read.messages
-    fits = np.zeros(m.n_flows, np.bool_)
-    for layout in LAYOUTS:
-        wrong = (size % layout.block != layout.rest) | (size < layout.least)
-        wrong |= (size == layout.tinc) & (shift == 0)
-        several = read.sizes >= (TCP_SIZES_LEAST if shift else layout.sizes)
-        if shift and layout.rest == 0:
-            continue  # VTun has that length and that rest too
+
+    def fits(layout: Layout) -> Mask:
+        wrong = ~layout.fits(size) | (size == layout.tinc)
+        several = (read.sizes >= layout.sizes) & ~read.none(layout.is_finest(size))
         if layout.usual:
             several &= ~read.none(np.isin(size, layout.usual))
-        # Else they are blocks of twice the size: what is padded to 64 bytes, say
-        several &= ~read.none((size - layout.rest) % (2 * layout.block) != 0)
-        fits |= read.none(wrong) & several
+        return read.holds & read.none(wrong) & several
+
     every = m.wire > 0
-    case = Case(read.holds & fits, STATIC, m.first(every), m.last(every), read.n)
-    return report(batch, DETECTOR.name, [case])
+    first, last = m.first(every), m.last(every)
+    known = np.logical_or.reduce([fits(layout) for layout in LAYOUTS])
+    cases = [
+        Case(known, STATIC, first, last, read.n),
+        Case(fits(PLAIN_BLOCKS), BLOCKS, first, last, read.n),
+    ]
+    return report(batch, DETECTOR.name, cases)
+
+
+def _may_be_secret(frames: list[Framed]) -> bool:
+    """Tell whether messages look random, and whether no place holds the same byte in all of them."""
+    rows = np.array([list(f.head.ljust(WIDTH, b"\0")) for f in frames], np.uint8)
+    kept = np.array([len(f.head) for f in frames], np.int64)
+    changes = (rows[:, :HEAD].min(axis=0) < rows[:, :HEAD].max(axis=0)).all()
+    return bool(changes and look_random(rows, kept, 0, WIDTH).all())
+
+
+def _meaning(sides: list[list[Framed]]) -> Meaning | None:
+    """Return what messages of both sides over TCP are."""
+    begun = [[frame for frame in side if len(frame.head) >= HEAD] for side in sides]
+    both = begun[0] + begun[1]
+    if min(map(len, begun)) < SIDE_LEAST:
+        return None
+    groups = [both, *(side for side in begun if len(side) >= MESSAGES_LEAST)]
+    size = np.array([frame.size for side in sides for frame in side], np.int64)
+    for layout in (*LAYOUTS, PLAIN_BLOCKS):
+        several = np.unique(size).size >= layout.sizes and len(both) >= layout.messages
+        if several and layout.fits(size).all() and layout.is_finest(size).any():
+            meaning = BLOCKS if layout is PLAIN_BLOCKS else STATIC
+            return meaning if all(map(_may_be_secret, groups)) else None
+    return None
+
+
+def _judge_tcp(batch: FlowBatch) -> list[Evidence]:
+    found = []
+    for flow in range(batch.flows.size):
+        sides = [read_framed(batch, flow, d, FRAME_LEAST, FRAME_MOST, WIDTH) for d in (0, 1)]
+        if sides[0] is None or sides[1] is None:
+            continue
+        meaning = _meaning([sides[0], sides[1]])
+        if meaning is None:
+            continue
+        rows = [frame.row for frame in sides[0] + sides[1]]
+        frames = [int(batch.packets["frame"][row]) for row in (min(rows), max(rows))]
+        text = f"{meaning.text.format(value=len(rows))}, packets {frames[0]} and {frames[1]}"
+        found.append(
+            Evidence(flow, DETECTOR.name, meaning.strength, text, max(rows), meaning.family, False)
+        )
+    return found
+
+
+def _judge_clear(batch: FlowBatch) -> list[Evidence]:
+    m = Messages(batch, CLEAR_WIDTH)
+    tcp = (batch.flows["proto"] == TCP)[m.flow]
+    want = np.frombuffer(KEEPALIVE, np.uint8)
+    said, carried = np.zeros((2, m.wire.size), np.bool_)
+    clock, packet_id = np.zeros((2, m.wire.size), np.int64)
+    for mac in MACS:
+        for over_tcp, shift in ((False, 0), (True, LENGTH_BYTES)):
+            at = shift + mac + REPLAY_BYTES
+            time, size = m.be(at - 4, 4), m.wire - at
+            ours = (tcp == over_tcp) & (time >= TIME_LEAST) & (m.kept > at + IPV6_BYTES)
+            if over_tcp:
+                ours &= m.be(0, LENGTH_BYTES) == m.wire - LENGTH_BYTES
+            alive = (m.bytes[:, at : at + want.size] == want).all(axis=1)
+            said |= (tcp == over_tcp) & (size == want.size) & (m.kept == m.wire) & alive
+            version = m.be(at, 1) >> 4
+            packet = ours & (version == 4) & (m.be(at + 2, 2) == size)
+            packet |= ours & (version == 6) & (m.be(at + 4, 2) == size - IPV6_BYTES)
+            carried |= packet
+            clock = np.where(packet, time, clock)
+            packet_id = np.where(packet, m.be(at - 8, 4), packet_id)
+    first, runs = m.first(said), m.run(carried, clock, packet_id, STEP_MOST)
+    cases = [
+        Case(m.last(said) >= 0, CLEAR, first, first),
+        Case(
+            runs.min(axis=1) >= RUN_LEAST,
+            CLEAR_BOTH,
+            m.first(carried),
+            m.both(carried),
+            runs.sum(axis=1),
+        ),
+    ]
+    return report(batch, DETECTOR.name, cases)
 
 
 def _judge(batch: FlowBatch) -> list[Evidence]:
-    found = []
-    for proto, shift in ((UDP, 0), (TCP, LENGTH_BYTES)):
-        rows = np.flatnonzero(batch.flows["proto"] == proto)
-        part = FlowBatch(batch.flows[rows], batch.packets, batch.payload)
-        found += of_rows(_judge_part(part, shift), rows)
-    return sorted(found, key=lambda e: e.flow)
+    found: dict[int, Evidence] = {}
+    tcp = batch.flows["proto"] == TCP
+    clear = _begins_in_clear(Heads(batch))
+    for part, judge in ((clear, _judge_clear), (~tcp, _judge_udp), (tcp, _judge_tcp)):
+        rows = np.flatnonzero(part)
+        if rows.size:
+            some = FlowBatch(batch.flows[rows], batch.packets, batch.payload)
+            for e in of_rows(judge(some), rows):
+                found.setdefault(e.flow, e)
+    return [found[flow] for flow in sorted(found)]
+
+
+def _begins_in_clear(heads: Heads) -> Mask:
+    """Choose flows in which a side begins with a keepalive or IP, behind no MAC or that of SHA1."""
+    chosen = np.zeros(heads.size, np.bool_)
+    tcp = heads.has_proto(TCP)
+    payload = heads.batch.payload
+    for side, head, every in (
+        ("orig", heads.orig, heads.orig_kept),
+        ("resp", heads.resp, heads.resp_kept),
+    ):
+        framed = tcp & (number(head, 0, LENGTH_BYTES) <= FRAME_MOST)
+        for mac, (may, shift) in itertools.product((0, 20), ((~tcp, 0), (framed, LENGTH_BYTES))):
+            at = shift + mac + REPLAY_BYTES
+            year, kind = head[:, at - 4], head[:, at]
+            known = (kind == KEEPALIVE[0]) | (kind == 0x45) | (kind >> 4 == 6)
+            timed = (year >= TIME_LEAST >> 24) & (year < 0x80)
+            rows = np.flatnonzero(may & known & timed & (every > at + 1))
+            if rows.size:
+                kept, kind = every[rows], kind[rows]
+                first = first_bytes(payload, heads.column(f"{side}_start")[rows], kept, at + 6)
+                length = np.where(kind == 0x45, number(first, at + 2, 2), number(first, at + 4, 2))
+                length += np.where(kind == 0x45, 0, IPV6_BYTES)
+                carries = (kind != KEEPALIVE[0]) & (length <= FRAME_MOST)
+                carries &= (kept > at + IPV6_BYTES) & (tcp[rows] | (length >= kept - at))
+                alive = (kind == KEEPALIVE[0]) & (first[:, at + 1] == KEEPALIVE[1])
+                chosen[rows] |= carries | alive
+    return chosen
+
+
+def _may_be_blocks(heads: Heads) -> Mask:
+    """Choose flows that look random, and whose sizes (TCP: the first lengths) fit a layout."""
+    chosen = may_be_headless(heads)
+    tcp = heads.has_proto(TCP)
+    lengths = [number(head, 0, LENGTH_BYTES) for head in (heads.orig, heads.resp)]
+    layouts = (*LAYOUTS, PLAIN_BLOCKS)
+    fits = [np.logical_and(*map(layout.fits, lengths)) for layout in layouts]
+    block = min(layout.block for layout in layouts)
+    blocks = in_blocks(heads, chosen & ~tcp, block)
+    return blocks | (chosen & tcp & np.logical_or.reduce(fits))
 
 
 def select(heads: Heads) -> NDArray[np.bool_]:
-    """Choose flows of both directions whose messages begin with random bytes, in whole blocks."""
-    return in_blocks(heads, may_be_headless(heads), min(layout.block for layout in LAYOUTS))
+    """Choose flows of both directions whose messages are random blocks, and keepalives."""
+    return _may_be_blocks(heads) | _begins_in_clear(heads)
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:
@@ -132,4 +296,4 @@ def detect(batch: FlowBatch) -> list[Evidence]:
     return scan(batch, _judge)
 
 
-DETECTOR = Detector("openvpn-static-key", "openvpn", (UDP, TCP), WIDTH, detect, select)
+DETECTOR = Detector("openvpn-static-key", "openvpn", (UDP, TCP), CLEAR_WIDTH, detect, select)

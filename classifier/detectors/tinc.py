@@ -20,7 +20,13 @@ UDP of tinc 1.0 is ciphertext from the first byte to the last::
     n    4   MAC           cut to 4 bytes
 
 So all lengths leave a rest of 4. An ARP (frame of 42) gives 52 bytes, an acknowledgement of TCP with
-time stamps (frame of 66) 84.
+time stamps (frame of 66) 84. Without a cipher::
+
+    0    4   sequence      from 1, rises by one
+    4   14   Ethernet      header of the frame; zeros in a probe of the path's MTU, byte 4 is 1 in
+                           its answer
+    18       IP packet or ARP, or random bytes of a probe
+             MAC           perhaps
 
 Sources
 -------
@@ -35,7 +41,9 @@ message looks random, between two hosts of which one listened for tinc at the sa
 TCP connection is in the same batch of flows. Strong too, for 1.0 with its default cipher, without
 that connection: four messages and more of each side, random from the first byte, no byte of the first
 16 the same in all messages of a side, all lengths with that rest, four different ones among them, and
-one of 84 bytes or of less than 68, which OpenVPN with a static key does not send.
+one of 84 bytes or of less than 68, which OpenVPN with a static key does not send. And without a cipher,
+where three messages of each side are probes or frames whose IP packet ends with the message, but for a
+MAC, behind a sequence that rises, and at most a quarter of all messages are none.
 
 Mistaken for
 ------------
@@ -62,6 +70,7 @@ from classifier.detectors._messages import (
     Messages,
     head_of,
     look_random,
+    number,
     report,
     scan,
 )
@@ -79,6 +88,17 @@ PAIRED_LEAST = 2
 _PAIRING = ("proto", "orig_hi", "orig_lo", "orig_port", "resp_hi", "resp_lo", "resp_port")
 BLOCK_BYTES, MAC_BYTES, LEAST_BYTES, SIZES_LEAST = 16, 4, 52, 4
 ACK_BYTES, STATIC_KEY_LEAST = 84, 68
+ETHERNET, TYPE, INNER = 4, 16, 18  # in clear; MACs are cut to ``MACLength``, 64 bytes at most
+IPV4, IPV6, ARP, ARP_BYTES, IPV6_BYTES, MAC_MOST, CLEAR_LEAST = (
+    0x0800,
+    0x86DD,
+    0x0806,
+    28,
+    40,
+    64,
+    3,
+)
+FIRST_OF_TYPE = (IPV4 >> 8, IPV6 >> 8, 0)  # an EtherType's first byte, or nothing
 WIDTH = 48
 
 _FAMILY = "tinc"
@@ -107,6 +127,11 @@ BLOCKS = Meaning(
     _FAMILY,
 )
 
+CLEAR = Meaning(
+    Strength.STRONG,
+    "{value} messages both ways that are probes of tinc 1.0, or frames in clear, and count",
+    _FAMILY,
+)
 _NAME = np.zeros(256, np.bool_)
 _NAME[
     np.frombuffer(b"_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", np.uint8)
@@ -197,8 +222,40 @@ def _judge_udp(batch: FlowBatch) -> list[Evidence]:
         Case(runs, RUNS, first, last, counts.sum(axis=1)),
         Case(some > RUN_LEAST, RUN, first, last, some),
         *_blocks(batch),
+        _clear(m),
     ]
     return report(batch, DETECTOR.name, cases, np.zeros(batch.flows.size, np.bool_))
+
+
+def _clear(m: Messages) -> Case:
+    """Return which flows are probes and frames behind a sequence, as 1.0 sends them in clear."""
+    size, kind, version = m.wire - INNER, m.be(TYPE, 2), m.be(INNER, 1) >> 4
+    length = np.select(
+        [(kind == IPV4) & (version == 4), (kind == IPV6) & (version == 6), kind == ARP],
+        [m.be(INNER + 2, 2), m.be(INNER + 4, 2) + IPV6_BYTES, np.full(size.size, ARP_BYTES)],
+        1 << 16,
+    )
+    ours = (size >= length) & (size <= length + MAC_MOST)
+    ours |= _is_probe(m.bytes, m.kept) & m.random(INNER, WIDTH)
+    ours &= (m.kept >= INNER + IPV6_BYTES // 2) & (m.be(0, 4) > 0)
+    counts = m.run(ours, np.zeros_like(size), m.be(0, 4), STEP_MOST)
+    few = 4 * m.count(~ours).sum(axis=1) <= m.count(ours).sum(axis=1)
+    holds = few & (counts.min(axis=1) >= CLEAR_LEAST)
+    return Case(holds, CLEAR, m.first(ours), m.both(ours), counts.sum(axis=1))
+
+
+def _is_probe(head: NDArray[np.uint8], kept: NDArray[np.int64]) -> Mask:
+    """Tell which messages have nothing in the place of their Ethernet header but perhaps a 1."""
+    probe: Mask = (head[:, ETHERNET] <= 1) & ~head[:, ETHERNET + 1 : INNER].any(axis=1)
+    return probe & (kept >= INNER)
+
+
+def _begins_in_clear(head: NDArray[np.uint8], kept: NDArray[np.int64]) -> Mask:
+    kind = number(head, TYPE, 2)
+    known = ((kind == IPV4) & (head[:, INNER] >> 4 == 4)) | (kind == ARP)
+    known |= (kind == IPV6) & (head[:, INNER] >> 4 == 6)
+    known |= _is_probe(head, kept) & look_random(head, kept, INNER, 32)
+    return known & (kept >= INNER + IPV6_BYTES // 2) & (number(head, 0, 4) > 0)
 
 
 def _blocks(batch: FlowBatch) -> list[Case]:
@@ -235,9 +292,14 @@ def select(heads: Heads) -> NDArray[np.bool_]:
         lines[rows] = np.logical_or(*_lines(some))
     udp = heads.has_proto(UDP)
     chosen = lines | in_blocks(heads, may_be_headless(heads) & udp, BLOCK_BYTES)
-    for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
+    sides = ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept))
+    for head, kept in sides:
         rows = np.flatnonzero(udp & (kept >= HEADER_BYTES) & (head[:, :6] == 0).all(axis=1))
         chosen[rows] |= _is_data(head[rows], kept[rows])
+    clear = np.flatnonzero(udp & np.isin(heads.orig[:, TYPE], FIRST_OF_TYPE))
+    for head, kept in sides:
+        clear = clear[_begins_in_clear(head[clear], kept[clear])]
+    chosen[clear] = True
     return chosen | _paired(heads.column, lines) if lines.any() else chosen
 
 

@@ -26,9 +26,11 @@ def test_whole_blocks_both_ways_are_strong():
     assert e.detail.endswith("packets 1 and 10")
 
 
-@pytest.mark.parametrize("mac", [16, 28, 32, 48, 64])
-def test_other_macs_are_found(mac):
-    assert found(*talk(mac + 16))
+def test_a_mac_of_28_bytes_is_strong_and_what_leaves_no_rest_weak():
+    assert found(*talk(28 + 16))[0].strength is Strength.STRONG
+    for mac in (16, 32, 48, 64):
+        (e,) = found(*talk(mac + 16))
+        assert (e.strength, e.family) == (Strength.WEAK, "openvpn")
 
 
 def test_blowfish_needs_more_sizes():
@@ -37,11 +39,75 @@ def test_blowfish_needs_more_sizes():
     assert found(*talk(28, 8, (5, 6, 7, 8, 9, 5, 6, 7))) == []
 
 
-def test_messages_in_tcp_segments_of_their_own_are_found():
-    packets = [P(d, len(m).to_bytes(2) + m) for d, m, *_ in talk()]
-    assert run_detectors(batch(F(TCP, packets)), [DETECTOR])
-    packets[4] = P(0, packets[4].payload[:-1])
-    assert run_detectors(batch(F(TCP, packets)), [DETECTOR]) == []
+def over_tcp(packets: list[P], size: int = 0, **flow):
+    """Return what is found where each message has a segment, or segments of a size hold them all."""
+    framed = [P(d, len(m).to_bytes(2) + m) for d, m, *_ in packets]
+    if size:
+        whole = [b"".join(p.payload for p in framed if p.direction == d) for d in (0, 1)]
+        framed = [
+            P(d, w[i : i + size]) for d, w in enumerate(whole) for i in range(0, len(w), size)
+        ]
+    return run_detectors(batch(F(TCP, framed, **flow)), [DETECTOR])
+
+
+FEW_BYTES = (2, 4, 4, 6, 9, 4, 10, 4, 12, 4)
+
+
+@pytest.mark.parametrize("size", [0, 400, 200, 97])
+def test_messages_over_tcp_are_found_however_they_are_cut_into_segments(size):
+    (e,) = over_tcp(talk(sizes=FEW_BYTES), size)
+    assert (e.strength, e.family, e.detail[:11]) == (Strength.STRONG, "openvpn", "10 messages")
+
+
+def test_seven_messages_over_tcp_or_one_of_a_side_are_too_few():
+    assert over_tcp(talk(sizes=FEW_BYTES[:7])) == []
+    packets = talk(sizes=FEW_BYTES)
+    assert over_tcp([P(int(n == 3), p.payload) for n, p in enumerate(packets)]) == []
+
+
+def test_one_length_over_tcp_that_is_none_or_of_another_rest_is_nothing():
+    packets = talk(sizes=FEW_BYTES)
+    for other in (secret(30), secret(1800), secret(MAC_AND_IV + 70)):
+        assert over_tcp([*packets[:5], P(1, other), *packets[5:]]) == []
+
+
+def test_no_rest_over_tcp_is_weak_and_blowfish_needs_twelve_messages():
+    assert over_tcp(talk(32 + 16, sizes=FEW_BYTES))[0].strength is Strength.WEAK
+    sizes = (5, 7, 7, 9, 11, 13, 15, 20, 5, 7, 9, 11)
+    assert over_tcp(talk(28, 8, sizes))[0].strength is Strength.STRONG
+    assert over_tcp(talk(28, 8, sizes[:11])) == []
+
+
+def test_a_byte_that_stays_the_same_over_tcp_is_a_header():
+    same = [P(d, m[:5] + b"\x9c" + m[6:]) for d, m, *_ in talk(sizes=FEW_BYTES)]
+    assert over_tcp(same) == []
+
+
+KEEPALIVE = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
+TIME = (1_700_000_000).to_bytes(4)
+
+
+@pytest.mark.parametrize("proto", [UDP, TCP])
+@pytest.mark.parametrize("mac", [b"", secret(20)], ids=["none", "sha1"])
+def test_a_keepalive_in_clear_is_proof(proto, mac):
+    message = mac + (1).to_bytes(4) + TIME + KEEPALIVE
+    framed = message if proto == UDP else len(message).to_bytes(2) + message
+    (e,) = run_detectors(batch(F(proto, [P(0, framed)])), [DETECTOR])
+    assert (e.strength, e.family) == (Strength.PROOF, "openvpn")
+    for other in (framed[:-1], framed + b"\0", framed[:-1] + b"\x47"):
+        assert run_detectors(batch(F(proto, [P(0, other)])), [DETECTOR]) == []
+
+
+def clear(packet_id: int, size: int = 60, time: bytes = TIME) -> bytes:
+    return packet_id.to_bytes(4) + time + b"\x45\0" + size.to_bytes(2) + bytes(size - 4)
+
+
+def test_ip_packets_in_clear_behind_a_counter_and_a_time_are_proof():
+    (e,) = found(*[P(n % 2, clear(n)) for n in range(1, 5)])
+    assert e.strength is Strength.PROOF
+    assert found(*[P(n % 2, clear(9)) for n in range(4)]) == []
+    assert found(*[P(n % 2, clear(n, time=bytes([n] * 4))) for n in range(1, 5)]) == []
+    assert found(*[P(n % 2, clear(n) + b"\0") for n in range(1, 5)]) == []
 
 
 def test_sizes_without_keepalive_and_acknowledgement_are_nothing():

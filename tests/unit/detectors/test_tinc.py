@@ -135,3 +135,43 @@ def test_another_size_or_a_constant_byte_among_blocks_is_nothing():
     packets = blocks(*FRAMES)
     assert found(*packets, P(0, secret(90)), proto=UDP) == []
     assert found(*[P(d, m[:7] + b"\x55" + m[8:]) for d, m, *_ in packets], proto=UDP) == []
+
+
+def probe(sequence: int, size: int = 200, first: int = 0) -> bytes:
+    return sequence.to_bytes(4) + bytes([first]) + bytes(13) + secret(size)
+
+
+def frame(sequence: int, size: int = 60, mac: int = 4) -> bytes:
+    header = secret(12) + b"\x08\0" + b"\x45\0" + size.to_bytes(2)
+    return sequence.to_bytes(4) + header + bytes(size - 4) + secret(mac)
+
+
+def clear(*messages: bytes):
+    packets = [P(n % 2, message) for n, message in enumerate(messages)]
+    return run_detectors(batch(F(UDP, packets)), [DETECTOR])
+
+
+def test_probes_and_frames_in_clear_that_count_are_strong():
+    for kind in (probe, frame):
+        (e,) = clear(*(kind(1 + n // 2) for n in range(6)))
+        assert (e.strength, e.family) == (Strength.STRONG, "tinc")
+    mixed = (probe(1), probe(1), probe(2, first=1), probe(2), frame(3), frame(3, mac=0))
+    assert clear(*mixed)
+
+
+def test_in_clear_two_messages_of_a_side_or_a_sequence_that_stands_still_are_nothing():
+    assert clear(*(probe(1 + n // 2) for n in range(5))) == []
+    assert clear(*(probe(7) for n in range(6))) == []
+    assert clear(*(probe(1 + 100 * n) for n in range(6))) == []
+
+
+def test_in_clear_frames_of_another_length_and_probes_of_zeros_are_nothing():
+    assert clear(*(frame(1 + n // 2, mac=65) for n in range(6))) == []
+    assert clear(*(frame(1 + n // 2)[:-5] for n in range(6))) == []
+    assert clear(*((1 + n // 2).to_bytes(4) + bytes(200) for n in range(6))) == []
+
+
+def test_every_truncation_of_a_frame_in_clear_is_nothing_but_by_a_snaplen():
+    messages = [frame(1 + n // 2, mac=0) for n in range(6)]
+    for kept in range(len(messages[4])):
+        assert clear(*messages[:4], messages[4][:kept], messages[5]) == []
