@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LINK", "NONE", "Trie", "aligned_words", "grow", "merged"]
+__all__ = ["LINK", "NONE", "Trie", "aligned_words", "counted", "grow", "merged"]
 
 NONE = 0xFFFFFFFF
 LINK = 0x80000000
@@ -78,10 +78,10 @@ class Trie:
         keys = np.full((n.size, self.slots), np.iinfo(self.kind).max, self.kind)
         if starts is not None and n.any():
             owner = np.repeat(np.arange(n.size), n)
-            keys[owner, _counted(n)] = (starts - np.uint64(1)).astype(self.kind)
+            keys[owner, counted(n)] = (starts - np.uint64(1)).astype(self.kind)
         words = np.ascontiguousarray(keys).view(np.uint32).reshape(n.size, self.head)
         self.write((at[:, None] + np.arange(self.head)).ravel(), words.ravel())
-        self.write(np.repeat(at + self.head, n + 1) + _counted(n + 1), rows)
+        self.write(np.repeat(at + self.head, n + 1) + counted(n + 1), rows)
         places: NDArray[np.uint32] = (at // self.unit).astype(np.uint32)
         return places
 
@@ -93,7 +93,7 @@ class Trie:
         return result
 
 
-def _counted(n: NDArray[np.int64]) -> NDArray[np.int64]:
+def counted(n: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return 0, 1 ... n - 1 for each n."""
     return np.arange(int(n.sum())) - np.repeat(np.cumsum(n) - n, n)
 
@@ -154,8 +154,8 @@ def grow(
         place[whole] = trie.add_records(np.zeros(rows.size, np.int64), rows, None)[which]
     few = np.flatnonzero((n > 0) & (n <= trie.slots))
     if few.size:
-        rows = values[np.repeat(first[few], n[few] + 1) + _counted(n[few] + 1)]
-        inner = starts[np.repeat(first[few] + 1, n[few]) + _counted(n[few])]
+        rows = values[np.repeat(first[few], n[few] + 1) + counted(n[few] + 1)]
+        inner = starts[np.repeat(first[few] + 1, n[few]) + counted(n[few])]
         place[few] = trie.add_records(n[few], rows, inner)
     many = np.flatnonzero(n > trie.slots)
     if many.size:
@@ -163,7 +163,7 @@ def grow(
         split = np.minimum(np.clip(wanted, 2, 8), bits[many])
         n_children = 1 << split
         at = trie.reserve(n_children, trie.unit)
-        child = _counted(n_children)
+        child = counted(n_children)
         child_bits = np.repeat(bits[many] - split, n_children)
         child_begin = np.repeat(begin[many], n_children) + (
             child.astype(np.uint64) << child_bits.astype(np.uint64)

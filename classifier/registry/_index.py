@@ -15,9 +15,11 @@ from classifier.errors import RegistryError
 from classifier.registry import _table_kernels as kernels
 from classifier.registry._fields import ACTIVE, ANY
 from classifier.registry._grow import LINK, Trie, aligned_words, grow, merged
+from classifier.registry._small import grow_small
 from classifier.registry._table_kernels import ENTRY, Ranges
 
 __all__ = [
+    "LOOKUPS_OF_WORK",
     "MAX_ROWS_PER_PREFIX",
     "Index",
     "build_index",
@@ -33,7 +35,7 @@ __all__ = [
 MAX_ROWS_PER_PREFIX = 4096
 
 #: Look-ups that take as long, in plain Python, as a packet does.
-_LOOKUPS_OF_WORK = 16
+LOOKUPS_OF_WORK = 16
 
 _ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 
@@ -109,17 +111,18 @@ def build_index(rows: NDArray[np.void], source: str) -> Index:
     owners = _flatten(version, hi, lo, length)
     first = order[head].astype(np.int64)
     entries = aligned_words(rows.size * ENTRY.itemsize // 4).view(ENTRY)
-    for name in ("from_ns", "to_ns", "port", "proto", "side", "length"):
+    for name in ("from_ns", "to_ns", "length"):
         entries[name] = rows[name]
-    entries["active"] = rows["status"] == ACTIVE
+    is_active = rows["status"] == ACTIVE
+    entries["scope"] = kernels.entry_scope(rows["side"], rows["proto"], rows["port"], is_active)
     following = np.append(order[1:], -1)
     up = owners.parent
     following[head + count - 1] = np.where(up >= 0, first[up], -1)
     entries["next"][order] = following
     every = _pack(owners, first, source)
-    if entries["active"].all():
+    if is_active.all():
         return Index(every, every, frozen(entries, ENTRY))
-    active = _first_active(entries["active"][order] != 0, order, count, up)
+    active = _first_active(is_active[order], order, count, up)
     return Index(_pack(owners, active, source), every, frozen(entries, ENTRY))
 
 
@@ -234,11 +237,15 @@ def _pack(owners: _Owners, row: NDArray[np.int64], source: str) -> Ranges:
     start4, value4 = merged((owners.start_v4,), rows[owners.owner_v4])
     start6, value6 = merged(owners.start_v6, rows[owners.owner_v6])
     bits4 = _top_bits(start4[0].size // 4)
-    large = start4[0].size > _LARGE
-    v4 = Trie(np.uint16, slots=10 if large else 2, aligned=large)
     left4 = 32 - bits4
-    blocks = np.arange(1 << bits4, dtype=np.uint64) << np.uint64(left4)
-    top4 = grow(v4, start4[0], value4, blocks, left4)
+    if start4[0].size > _LARGE:
+        v4 = Trie(np.uint16, slots=10, aligned=True)
+        blocks = np.arange(1 << bits4, dtype=np.uint64) << np.uint64(left4)
+        top4, words4, slots4 = grow(v4, start4[0], value4, blocks, left4), v4.words(), v4.slots
+        full = v4.is_full
+    else:
+        top4, words4 = grow_small(start4[0], value4, left4)
+        slots4, full = 2, False
     bits6 = _top_bits(start6[0].size // 2)
     v6 = Trie(np.uint64, slots=2, aligned=start6[0].size > _LARGE)
     uppers, values = _with_links(v6, start6[0], start6[1], value6)
@@ -247,12 +254,12 @@ def _pack(owners: _Owners, row: NDArray[np.int64], source: str) -> Ranges:
     mask = (0xFFFFFFFFFFFFFFFF << (64 - lead)) & 0xFFFFFFFFFFFFFFFF
     blocks = np.uint64(base & mask) | np.arange(1 << bits6, dtype=np.uint64) << np.uint64(left6)
     top6 = grow(v6, uppers, values, blocks, left6)
-    shape = [left4, v4.slots, lead, base & mask, mask, bits6, v6.slots, 0]
-    if v4.is_full or v6.is_full:
+    shape = [left4, slots4, lead, base & mask, mask, bits6, v6.slots, 0]
+    if full or v6.is_full:
         raise RegistryError(
             "has more prefixes than a table can hold", path=source, remedy="split the register"
         )
-    return as_ranges(top4, v4.words(), top6, v6.words(), np.array(shape, np.uint64))
+    return as_ranges(top4, words4, top6, v6.words(), np.array(shape, np.uint64))
 
 
 #: Ranges from which on records begin at cache lines: they do not fit a second-level cache anyway.
@@ -326,14 +333,14 @@ def build_ranges(
 
 def find_v4(ranges: Ranges, addresses: NDArray[Any], out: NDArray[np.int32]) -> None:
     """Write the rows of IPv4 addresses, (n,), to ``out``."""
-    spend(out.size // _LOOKUPS_OF_WORK)
+    spend(out.size // LOOKUPS_OF_WORK)
     kernel = kernels.find_small_v4 if ranges.shape[1] == 2 else kernels.find_v4
     kernel(frozen(addresses, np.uint32), ranges, out)
 
 
 def find_v6(ranges: Ranges, addresses: NDArray[Any], out: NDArray[np.int32]) -> None:
     """Write the rows of IPv6 addresses, (n, 2), to ``out``."""
-    spend(out.size // _LOOKUPS_OF_WORK)
+    spend(out.size // LOOKUPS_OF_WORK)
     kernels.find_v6(frozen(addresses, np.uint64), ranges, out)
 
 

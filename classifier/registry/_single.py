@@ -7,10 +7,13 @@ reads the same arrays through memoryviews, which give plain numbers, and searche
 
 from bisect import bisect_left
 from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
 
 from classifier.registry._table_kernels import Ranges
 
-__all__ = ["finder_v4", "finder_v6"]
+__all__ = ["finder_v4", "finder_v6", "first_applying"]
 
 _AT = (1 << 27) - 1
 _NONE = 0xFFFFFFFF
@@ -22,6 +25,23 @@ def finder_v4(ranges: Ranges) -> Callable[[int], int]:
     top, words, halves = ranges.v4_top.data, ranges.v4_words.data, ranges.v4_halves.data
     left_bits, slots = (int(value) for value in ranges.shape[:2])
     rows = slots >> 1
+    inside = (1 << left_bits) - 1
+
+    def find_small(address: int) -> int:
+        place = top[address >> left_bits]
+        low = address & 0xFFFF
+        at = (place & _AT) + ((address & inside) >> (place >> 27)) << 2
+        borders = words[at]
+        row = words[at + 1 + ((borders & 0xFFFF) < low) + (borders >> 16 < low)]
+        while row >> 31 and row != _NONE:
+            part = low >> (row >> 24 & 15) & (2 << (row >> 28 & 7)) - 1
+            at = (row & (1 << 24) - 1) + part << 2
+            borders = words[at]
+            row = words[at + 1 + ((borders & 0xFFFF) < low) + (borders >> 16 < low)]
+        return row
+
+    if slots == 2:
+        return find_small
 
     def find(address: int) -> int:
         place = top[address >> left_bits]
@@ -58,6 +78,28 @@ def finder_v6(ranges: Ranges, find_v4: Callable[[int], int]) -> Callable[[int], 
         return row
 
     return find
+
+
+def first_applying(entries: NDArray[Any]) -> Callable[[int, int | None, int], int]:
+    """Return a function from a row, a time and a scope to the first row from it on that applies.
+
+    The time is in ns, None for any; row 2**32 - 1 is none.
+    """
+    times, scopes = entries.view("i8").data, entries.view("u8")[2:].data
+    following = entries.view("u4")[6:].data
+
+    def first(row: int, at_ns: int | None, asked: int) -> int:
+        while row != _NONE:
+            at = row * 4
+            scope = scopes[at]
+            if not (scope ^ asked) & (scope & asked) >> 32 and (
+                at_ns is None or times[at] <= at_ns < times[at + 1]
+            ):
+                break
+            row = following[at * 2]
+        return row
+
+    return first
 
 
 def _descend(place: int, address: int, left: int, unit: int, words: "memoryview[int]") -> int:

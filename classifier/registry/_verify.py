@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.registry._grow import LINK, NONE
-from classifier.registry._table_kernels import Ranges
+from classifier.registry._table_kernels import PORT, PROTO, Ranges
 
 __all__ = ["is_sound"]
 
@@ -30,9 +30,13 @@ def is_sound(ranges: Ranges, entries: NDArray[np.void]) -> bool:
     if not fits or not _rows_are_sound(entries):
         return False
     n = entries.size
-    v4 = _links(ranges.v4_top, left4, ranges.v4_words, ranges.v4_halves, slots4, n)
-    if v4 is None or v4.size:
-        return False
+    if slots4 == 2:
+        if not _small_is_sound(ranges.v4_top, left4, ranges.v4_words, n):
+            return False
+    else:
+        v4 = _links(ranges.v4_top, left4, ranges.v4_words, ranges.v4_halves, slots4, n)
+        if v4 is None or v4.size:
+            return False
     # Addresses that do not share the leading bits of all use the first record.
     first = np.zeros(1, np.uint32)
     top = np.concatenate([first, ranges.v6_top])
@@ -42,6 +46,40 @@ def is_sound(ranges: Ranges, entries: NDArray[np.void]) -> bool:
         return False
     below = _links(links, 64, words, longs, slots6, n)
     return below is not None and not below.size
+
+
+def _small_is_sound(
+    top: NDArray[np.uint32], left: int, words: NDArray[np.uint32], n_rows: int
+) -> bool:
+    """Return whether all places and links of a table of two slots lie inside, and links end."""
+    if words.size % 4:
+        return False
+    records = words.reshape(-1, 4)
+    has_link = np.any((records[:, 1:] >= LINK) & (records[:, 1:] != NONE), axis=1)
+    rows = records[:, 1:]
+    if np.any((rows < LINK) & (rows >= n_rows)):
+        return False
+    places = np.unique(top).astype(np.int64)
+    at, bits = places & _AT, places >> 27
+    if np.any(bits > left):
+        return False
+    split = left - bits
+    for remaining in range(left, -1, -1):  # bits of an address that parts of a block leave
+        if np.any(at + (1 << split) > len(records)):
+            return False
+        mine = bits == remaining
+        edges = np.zeros(len(records) + 1, np.int64)
+        np.add.at(edges, at[mine], 1)
+        np.add.at(edges, (at + (1 << split))[mine], -1)
+        below = rows[has_link & (np.cumsum(edges)[:-1] > 0)]
+        links = np.unique(below[(below >= LINK) & (below != NONE)]).astype(np.int64)
+        more_split, more_bits = (links >> 28 & 7) + 1, links >> 24 & 15
+        if np.any(more_split + more_bits != remaining):
+            return False
+        at = np.concatenate([at[~mine], links & (1 << 24) - 1])
+        split = np.concatenate([split[~mine], more_split])
+        bits = np.concatenate([bits[~mine], more_bits])
+    return True
 
 
 def _rows_are_sound(entries: NDArray[np.void]) -> bool:
@@ -54,7 +92,8 @@ def _rows_are_sound(entries: NDArray[np.void]) -> bool:
         return False
     rows = np.flatnonzero(following >= 0)
     after = following[rows]
-    width = (entries["proto"] < 0).astype(np.int64) + (entries["port"] < 0)
+    limited = entries["scope"] >> np.uint64(32)
+    width = (limited & np.uint64(PROTO) == 0).astype(np.int64) + (limited & np.uint64(PORT) == 0)
     shorter = entries["length"][after] < entries["length"][rows]
     same = entries["length"][after] == entries["length"][rows]
     later = (width[after] > width[rows]) | ((width[after] == width[rows]) & (after > rows))

@@ -16,14 +16,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from classifier._jit import direct, spend
 from classifier.errors import QueryError, RegistryError
 from classifier.registry import _table_kernels as kernels
 from classifier.registry import _tablefile
 from classifier.registry._fields import ANY, COLUMN_NAMES, ROW, BadField, parse_time, shown
-from classifier.registry._index import Index, as_ranges, build_index, find_v4, find_v6, frozen
+from classifier.registry._index import (
+    LOOKUPS_OF_WORK,
+    Index,
+    as_ranges,
+    build_index,
+    find_v4,
+    find_v6,
+    frozen,
+)
 from classifier.registry._parse import Registrations
-from classifier.registry._single import finder_v4, finder_v6
+from classifier.registry._single import finder_v4, finder_v6, first_applying
 from classifier.registry._table_kernels import ENTRY, Ranges
+from classifier.registry._text_row import ASK_PYTHON, state_of, text_row
 from classifier.registry._verify import is_sound
 from classifier.tables import protocol_number
 
@@ -35,8 +45,8 @@ _ANY_SIDE = 3
 _QUERY_SIDES: dict[str | None, int] = {"client": 1, "server": 2, None: _ANY_SIDE}
 _LIMITS = {dtype: (np.iinfo(dtype).min, np.iinfo(dtype).max) for dtype in (np.int32, np.int64)}
 _NONE = 0xFFFFFFFF
-_KEPT_ANSWERS = 1 << 17  # of the addresses that were asked for last: some 30 MiB
-_KEPT_MATCHES = 1 << 16
+_KEPT_QUESTIONS = 1 << 12
+_KEPT_MATCHES = 1 << 16  # some 10 MiB
 
 
 class _Lazy:
@@ -104,14 +114,30 @@ class Table:
     address that it maps; ``::/0`` covers no IPv4 address.
     """
 
-    __slots__ = ("_answer", "_index", "_match", "_row", "_typed", "hash", "rows")
+    __slots__ = (
+        "_asked",
+        "_at",
+        "_find",
+        "_first",
+        "_index",
+        "_matches",
+        "_row",
+        "_state",
+        "_typed",
+        "hash",
+        "rows",
+    )
 
     def __init__(self, typed: NDArray[np.void], rows: pa.Table, index: Index, digest: str) -> None:
         self._typed = typed
         self._index = index
         self._row = _row_finder(index.active)
-        self._match = _match_maker(rows)
-        self._answer = _answerer(self._row, self._match)
+        self._matches = _Matches(rows)
+        self._first = first_applying(index.entries)
+        self._state = state_of(index.active)
+        self._at = int(self._state.ctypes.data)
+        self._find: Callable[[Any, int], int] = self._find_plainly
+        self._asked = 0
         self.rows = rows
         self.hash = digest
 
@@ -171,35 +197,28 @@ class Table:
         >>> table.lookup("203.0.113.10", at="2026-11-23", side="server").registration_id
         'R-016693'
         """
+        # Compiled, it would read anything else as a text too.
+        row = self._find(addr, self._at) if type(addr) is str else ASK_PYTHON
+        if row == ASK_PYTHON:
+            row = self._row(addr)
         if at is None and side is None and proto is None and port is None:
-            try:
-                return self._answer(addr)
-            except TypeError:  # not even a key, so no address
-                addr = str(addr)
-        return self._match(self._applying(self._row(addr), at, side, proto, port))
+            return self._matches[row]
+        try:
+            asked = _asked_scope(side, proto, port)
+        except TypeError:  # not even a key
+            asked = _asked_scope.__wrapped__(side, proto, port)
+        at_ns = at if type(at) is int and abs(at) < 1 << 63 else _asked_ns(at)
+        return self._matches[self._first(row, at_ns, asked)]
 
-    def _applying(self, row: int, at: Any, side: Any, proto: Any, port: Any) -> int:
-        """Return the first row from this one on that applies, 2**32 - 1 for none."""
-        wanted = _QUERY_SIDES.get(side) if side is None or isinstance(side, str) else None
-        if wanted is None:
-            wanted = int(_side_codes(side, 1)[0])
-        number = _one_of("proto", query_proto(proto), np.int32)
-        wanted_port = _one_of("port", port, np.int32)
-        at_ns = None if at is None else _one_of("at", _time_ns(at), np.int64)
-        row = -1 if row == _NONE else row
-        while row >= 0:
-            entry = self._index.entries[row].tolist()
-            start, end, following, its_port, its_proto, sides, active, _ = entry
-            if (
-                active
-                and sides & wanted
-                and (at_ns is None or start <= at_ns < end)
-                and (number < 0 or its_proto in (ANY, number))
-                and (wanted_port < 0 or its_port in (ANY, wanted_port))
-            ):
-                return row
-            row = following
-        return _NONE
+    def _find_plainly(self, addr: _Address, _: int) -> int:
+        """Return the row to begin with; once it was asked often, change to the compiled function."""
+        self._asked += 1
+        if self._asked % LOOKUPS_OF_WORK == 1:
+            spend(1)
+            compiled = direct(text_row, "127.0.0.1", self._at)
+            if compiled is not None:
+                self._find = compiled
+        return self._row(addr)
 
     def match(
         self,
@@ -218,6 +237,7 @@ class Table:
         at_ns : int or ndarray of int64, shape (n,), optional
             UTC nanoseconds since 1970; without it validity in time is ignored.
         side : {"client", "server"} or a sequence of n of them or None, optional
+            Or an array of integers: 1 client, 2 server, 3 any.
         proto, port : int or ndarray of int, shape (n,), optional
             IP protocol number and the server's port; -1 in an array asks for any.
 
@@ -244,15 +264,20 @@ class Table:
         if at_ns is None and side is None and proto is None and port is None:
             return out
         n = out.size
-        kernels.resolve(
-            at_ns is not None,
+        asked = (
             per_query("at_ns", at_ns, n, np.int64, 0),
             _side_codes(side, n),
             per_query("proto", proto, n, np.int32, ANY),
             per_query("port", port, n, np.int32, ANY),
-            self._index.entries,
-            out,
         )
+        timed, entries = at_ns is not None, self._index.entries
+        if max(array.size for array in asked) == 1 and entries.size <= n:
+            # Asked the same of all, a row always has the same answer: found once for each.
+            answer = np.arange(entries.size, dtype=np.int32)
+            kernels.resolve(timed, *asked, entries, answer)
+            kernels.replace_rows(answer, out)
+        else:
+            kernels.resolve(timed, *asked, entries, out)
         return out
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -338,6 +363,11 @@ def _one_of(what: str, value: Any, dtype: Any) -> int:
 
 def _side_codes(side: Any, n: int) -> NDArray[np.int8]:
     """Return sides as bits, one for all or ``n``."""
+    if isinstance(side, np.ndarray) and side.dtype.kind in "iu":
+        if side.size and not (side.min() >= 1 and side.max() <= _ANY_SIDE):
+            remedy = "write 1 for client, 2 for server, 3 for any"
+            raise QueryError("is not 1, 2 or 3", path="side", remedy=remedy)
+        return per_query("side", side, n, np.int8, _ANY_SIDE)
     try:
         sides = [side] if side is None or isinstance(side, str) else list(side)
         codes = np.array([_QUERY_SIDES[one] for one in sides], np.int8)
@@ -347,6 +377,19 @@ def _side_codes(side: Any, n: int) -> NDArray[np.int8]:
             "is neither client nor server nor None", path="side", remedy=remedy
         ) from None
     return per_query("side", codes, n, np.int8, _ANY_SIDE)
+
+
+@lru_cache(_KEPT_QUESTIONS, typed=True)
+def _asked_scope(side: Any, proto: Any, port: Any) -> int:
+    """Return what is asked but for the time, as entries say what they are for."""
+    asked = kernels.side_scope(int(_side_codes(side, 1)[0]))
+    asked |= kernels.proto_scope(_one_of("proto", query_proto(proto), np.int32))
+    return int(asked | kernels.port_scope(_one_of("port", port, np.int32))) | kernels.ACTIVE_ONLY
+
+
+def _asked_ns(at: Any) -> int | None:
+    """Return the time that is asked for, None for any."""
+    return None if at is None else _one_of("at", _time_ns(at), np.int64)
 
 
 def _row_finder(ranges: Ranges) -> Callable[[_Address], int]:
@@ -381,27 +424,19 @@ def _again(
     return Table(frozen(typed, ROW), rows, index, digest)
 
 
-def _match_maker(rows: pa.Table) -> Callable[[int], Match | None]:
-    """Return a function from a row to its match; the same for the same row, while it is kept."""
+class _Matches(dict[int, Match | None]):
+    """Rows to matches, made when they are first asked for; the same for the same row, mostly."""
 
-    @lru_cache(_KEPT_MATCHES)
-    def match(row: int) -> Match | None:
-        return None if row == _NONE else _match_of(rows, row)
+    def __init__(self, rows: pa.Table) -> None:
+        self._rows = rows
+        self[_NONE] = None
 
-    return match
-
-
-def _answerer(
-    row_of: Callable[[_Address], int], match: Callable[[int], Match | None]
-) -> Callable[[_Address], Match | None]:
-    """Return a function from an address to its match, which keeps its latest answers."""
-
-    @lru_cache(_KEPT_ANSWERS)
-    def answer(addr: _Address) -> Match | None:
-        row = row_of(addr)
-        return None if row == _NONE else match(row)
-
-    return answer
+    def __missing__(self, row: int) -> Match | None:
+        if len(self) > _KEPT_MATCHES:
+            self.clear()
+            self[_NONE] = None
+        self[row] = match = _match_of(self._rows, row)
+        return match
 
 
 def query_address(
@@ -438,9 +473,12 @@ def _time_ns(at: str | int | datetime.datetime) -> int:
     try:
         if not isinstance(at, str):
             raise BadField(f"{at!r} is not a time", "write ISO 8601 or nanoseconds since 1970")
-        return parse_time(at)
+        return _text_ns(at)
     except BadField as error:
         raise QueryError(error.problem, path="at", remedy=error.remedy) from None
+
+
+_text_ns = lru_cache(_KEPT_QUESTIONS)(parse_time)
 
 
 def _ranges_of(arrays: dict[str, NDArray[Any]], kind: str) -> Ranges | None:

@@ -1,6 +1,7 @@
 """The compiled prefix table equals a linear scan, and the prefix kernel equals ``ipaddress``."""
 
 import ipaddress
+import os
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
@@ -9,11 +10,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference import lpm
 
+from classifier._jit import direct, plain
 from classifier.errors import RegistryError
 from classifier.registry import NEAR_MISSES, Registry, Table, _index, _tablefile, match_flows
 from classifier.registry._fields import COLUMN_NAMES, BadField, parse_prefix
 from classifier.registry._parse import Raw, binary_column, parse
 from classifier.registry._text_kernels import read_prefixes
+from classifier.registry._text_row import text_row
 from classifier.tables import FLOW
 
 SETS = ("active", "every")
@@ -119,13 +122,33 @@ def matched(table, address, at, side, proto, port):
     return table.match(split(address), at, side, proto, port)[0]
 
 
+def looked_up(table, *query):
+    match = table.lookup(*query)
+    return -1 if match is None else match.row
+
+
+def compiled_lookups(table):
+    """Let single look-ups of texts be compiled from now on."""
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") == "0":
+        with plain(False):
+            table._find = direct(text_row, "127.0.0.1", table._at)
+
+
 def linear_answers(table, rows, asked):
     """Say that each way of asking gives what a linear scan does."""
-    for query in asked:
-        expected = lpm.lookup(rows, *query)
-        assert matched(table, *query) == expected
-        match = table.lookup(*query)
-        assert (-1 if match is None else match.row) == expected
+    expected = [lpm.lookup(rows, *query) for query in asked]
+    assert [matched(table, *query) for query in asked] == expected
+    assert [looked_up(table, *query) for query in asked] == expected
+    compiled_lookups(table)
+    assert [looked_up(table, str(address), *rest) for address, *rest in asked] == expected
+    assert [looked_up(table, *query) for query in asked] == expected
+    for (address, *rest), row in zip(asked[:2], expected, strict=False):  # one question of many
+        value = int(address)
+        if address.version == 4:
+            many = np.full(len(rows) + 1, value, np.uint32)
+        else:
+            many = np.repeat(split(address), len(rows) + 1, 0)
+        assert table.match(many, *rest).tolist() == [row] * len(many)
 
 
 everything = [lpm.Entry("0.0.0.0/0"), lpm.Entry("::/0"), lpm.Entry("255.255.255.255/32")]
@@ -140,6 +163,50 @@ def test_table_equals_linear_scan(rows, asked):
     linear_answers(table_of(rows), rows, asked)
     with large_tables():
         linear_answers(table_of(rows), rows, asked)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(entries(), max_size=12), st.lists(queries, min_size=1, max_size=20))
+def test_columns_of_questions_equal_linear_scan(rows, asked):
+    asked = [(q[0], q[1] or 0, *q[2:]) for q in asked if q[0].version == 4]
+    expected = [lpm.lookup(rows, *query) for query in asked]
+    times = 1 + 300 // max(len(asked), 1)  # more than a block of them
+    asked, expected = asked * times, expected * times
+    numbers = np.array([[int(q[0]), q[1], q[3] or -1, q[4] or -1] for q in asked], np.int64)
+    addresses, at_ns, proto, port = numbers.reshape(-1, 4).T
+    sides = [query[2] for query in asked]
+    found = table_of(rows).match(addresses.astype(np.uint32), at_ns, sides, proto, port)
+    assert found.tolist() == expected
+
+
+not_addresses = ["", ":", "::1::", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7:", ":1:2:3:4:5:6:7:8",
+    "12345::", "::1%eth0", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.256", "1..2.3", "1.2.3.4 ", "1.2.3.\u0664", "::g"]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.one_of(
+        st.ip_addresses().map(str),
+        st.ip_addresses(v=6).map(lambda address: address.exploded),
+        st.text("0123456789abcdefABCDEF:.", max_size=40),
+        st.from_regex(r"([0-9a-f]{0,4}:){2,8}[0-9a-f]{0,4}", fullmatch=True),
+        st.from_regex(r"([0-9]{1,3}\.){3}[0-9]{1,3}", fullmatch=True),
+        st.sampled_from(not_addresses),
+    )
+)
+def test_texts_are_looked_up_as_ipaddress_reads_them(text):
+    rows = [lpm.Entry(f"{n}::/{4}") for n in ("1000", "2000", "a000", "f000")]
+    rows += [lpm.Entry(f"{64 * n}.0.0.0/2") for n in range(4)]
+    rows += [lpm.Entry("::/16"), lpm.Entry("::2:0:0:0/80"), lpm.Entry("::ffff:0:0/112")]
+    table = table_of(rows)
+    compiled_lookups(table)
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        with pytest.raises(ValueError, match="is not an address"):
+            table.lookup(text)
+    else:
+        assert looked_up(table, text) == lpm.lookup(rows, address, None, None, None, None)
 
 
 @settings(deadline=None, max_examples=40)

@@ -9,6 +9,7 @@ import build
 import numpy as np
 import pytest
 
+from classifier._jit import plain
 from classifier.errors import ClassifierError, RegistryError
 from classifier.registry import (
     NEAR_MISSES,
@@ -177,6 +178,7 @@ def test_arrays_of_any_kind_of_storage_are_one_type_to_the_kernels(table):
         "find_v6",
         "find_small_v4",
         "resolve",
+        "replace_rows",
         "nearest_miss",
     ):
         assert len(getattr(_table_kernels, name).signatures) <= 1, name
@@ -195,6 +197,8 @@ def test_arrays_of_any_kind_of_storage_are_one_type_to_the_kernels(table):
         {"addresses": np.zeros(3, np.uint32), "proto": "udp"},
         {"addresses": np.zeros(3, np.uint32), "side": "both"},
         {"addresses": np.zeros(3, np.uint32), "side": ["client", "server"]},
+        {"addresses": np.zeros(3, np.uint32), "side": np.array([1, 2, 4])},
+        {"addresses": np.zeros(3, np.uint32), "side": np.array([1, 2])},
     ],
 )
 def test_wrong_arguments_are_refused(table, arguments):
@@ -215,6 +219,30 @@ def test_one_prefix_with_too_many_rows_is_refused(table):
         RegistryError, match=r"r\.csv: '10\.0\.0\.0/8' has more than 4,096 rows; merge"
     ):
         table(*rows, rows[0])
+
+
+def test_what_is_no_plain_text_is_not_read_as_one_by_the_compiled_function(table):
+    class Text(str):
+        __slots__ = ()
+
+    compiled = table(entry("10.0.0.0/8"))
+    with plain(False):
+        compiled.lookup("10.0.0.1")
+    for address in (ipaddress.ip_address("10.0.0.1"), Text("10.0.0.1"), 0x0A000001):
+        for _ in range(1000):
+            assert compiled.lookup(address).row == 0
+    for wrong in (None, b"10.0.0.1x", 1.5, ["10.0.0.1"], "\ud800", "10.0.0.\u0661", "1\u0416", ""):
+        with pytest.raises(ValueError, match="is not an address"):
+            compiled.lookup(wrong)
+
+
+def test_sides_of_a_column_can_be_numbers(table):
+    compiled = table(entry("10.0.0.0/8", side="client"), entry("10.0.0.0/9", side="server"))
+    asked = v4(*["10.0.0.1"] * 4)
+    sides = ["client", "server", None, "server"]
+    numbers = np.array([1, 2, 3, 2])
+    assert compiled.match(asked, side=sides).tolist() == [0, 1, 1, 1]
+    assert compiled.match(asked, side=numbers).tolist() == [0, 1, 1, 1]
 
 
 def test_the_hash_is_of_the_rows_alone(table):
@@ -288,8 +316,8 @@ def with_next(entries, rows):
 FORGED = {
     "active.v4_top": [
         lambda a: np.full_like(a, 10**6),
-        lambda a: np.full_like(a, 2 << 27),  # a node where a record is
-        lambda a: np.full_like(a, 15 << 27),
+        lambda a: np.full_like(a, 2 << 27),  # more records than there are
+        lambda a: np.full_like(a, 17 << 27),  # more bits than there are
         lambda a: a[:-2],
     ],
     "active.v4_words": [lambda a: np.full_like(a, 99), lambda a: a[:4], lambda a: a[:0]],
