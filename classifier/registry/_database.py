@@ -5,8 +5,9 @@ How this works: ``registrations`` holds versions of rows, the columns of the CSV
 wrote it; ``changes`` says who, when and why, and carries a chain of digests (`_chain`). What was
 known at a time is the last version of each entry recorded by then, so an entry can be revoked or
 renewed without losing what was known before. Rows and changes are numbered in the order of
-writing and a writer names the next number itself: two writers can never both have it. SQLite
-takes one writer at a time (``BEGIN IMMEDIATE``) and refuses updates and deletes by triggers.
+writing and a writer names the next number itself: two writers can never both have it. Writers take
+turns (SQLite: ``BEGIN IMMEDIATE``; PostgreSQL, MySQL and MariaDB: a lock of their own), and triggers
+refuse updates and deletes.
 
 A table of one's own without ``entry``, ``change`` and ``recorded_at`` can be read: each row is
 then an entry of its own, known at any time.
@@ -74,12 +75,31 @@ _TEXT_COLUMNS = (*COLUMN_NAMES, *DETAIL_NAMES)
 _VALUE_LIMIT = 1 << 20
 _ATTEMPTS = 4
 _WAIT_S = 60.0
+_REFUSAL = "the history of a register is only added to"
 _TRIGGERS = {
     f"{table}_{verb.lower()}": f"CREATE TRIGGER {{}} {table}_{verb.lower()} BEFORE {verb} ON "
-    f"{table} BEGIN SELECT RAISE(ABORT, 'the history of a register is only added to'); END"
+    f"{table} BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
     for table in (TABLE, CHANGES)
     for verb in ("UPDATE", "DELETE")
 }
+# What servers want instead of the same.
+_SERVER_TRIGGERS = {
+    "postgresql": "CREATE OR REPLACE TRIGGER {name} BEFORE {verb} ON {table} "
+    "FOR EACH STATEMENT EXECUTE FUNCTION register_is_added_to()",
+    "mysql": "CREATE TRIGGER {name} BEFORE {verb} ON {table} FOR EACH ROW "
+    f"SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = '{_REFUSAL}'",
+}
+_SERVER_TRIGGERS["mariadb"] = _SERVER_TRIGGERS["mysql"]
+_POSTGRESQL_FUNCTION = (
+    "CREATE OR REPLACE FUNCTION register_is_added_to() RETURNS trigger LANGUAGE plpgsql AS "
+    f"$$BEGIN RAISE EXCEPTION '{_REFUSAL}'; END$$"
+)
+# Writers of a server take turns too: held until the transaction, or the connection, ends.
+_TURNS = {
+    "postgresql": "SELECT pg_advisory_xact_lock(7077195150183)",
+    "mysql": f"SELECT GET_LOCK(CONCAT(DATABASE(), '.{CHANGES}'), {_WAIT_S:.0f})",
+}
+_TURNS["mariadb"] = _TURNS["mysql"]
 
 
 def is_url(source: str) -> bool:
@@ -180,6 +200,8 @@ def connected(source: str, *, write: bool = False) -> Iterator["Connection"]:
         with engine.connect() as connection:
             if write and engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN IMMEDIATE")  # two imports at once take turns
+            elif write and engine.dialect.name in _TURNS:
+                connection.exec_driver_sql(_TURNS[engine.dialect.name])
             yield connection
             if write:
                 connection.commit()
@@ -243,6 +265,13 @@ def _create(name: str, connection: "Connection") -> None:
         if connection.dialect.name == "sqlite":
             for text in _TRIGGERS.values():
                 connection.exec_driver_sql(text.format("IF NOT EXISTS").replace("  ", " "))
+        elif connection.dialect.name in _SERVER_TRIGGERS:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(_POSTGRESQL_FUNCTION)
+            for trigger in _TRIGGERS:
+                table, verb = trigger.split("_")
+                text = _SERVER_TRIGGERS[connection.dialect.name]
+                connection.exec_driver_sql(text.format(name=trigger, verb=verb, table=table))
 
 
 @functools.cache
@@ -262,8 +291,8 @@ def _schema() -> "MetaData":
         *(
             Column(
                 name,
-                # MySQL and MariaDB index no text of any length.
-                Text().with_variant(String(255), "mysql", "mariadb"),
+                # MySQL and MariaDB index no text of any length, and take r-1 for R-1 if let.
+                Text().with_variant(String(255, collation="utf8mb4_bin"), "mysql", "mariadb"),
                 nullable=False,
                 index=True,
             )
@@ -271,6 +300,8 @@ def _schema() -> "MetaData":
             else Column(name, Text, nullable=False)
             for name in _TEXT_COLUMNS
         ),
+        mysql_charset="utf8mb4",
+        mariadb_charset="utf8mb4",
     )
     sqlalchemy.Table(
         CHANGES,
@@ -281,6 +312,8 @@ def _schema() -> "MetaData":
             for name in CHANGE_COLUMNS
         ),
         Column("digest", Text, nullable=False),
+        mysql_charset="utf8mb4",
+        mariadb_charset="utf8mb4",
     )
     return schema
 
@@ -483,8 +516,12 @@ def _in_order(recorded_at: str | None, last: str, name: str) -> str:
 
 
 def triggers_missing(source: str) -> list[str]:
-    """Return which triggers that refuse updates and deletes a SQLite register lacks."""
+    """Return which triggers that refuse updates and deletes a register lacks."""
     with connected(source) as connection:
+        if connection.dialect.name in _SERVER_TRIGGERS:
+            query = "SELECT trigger_name FROM information_schema.triggers"
+            names = {str(name) for (name,) in connection.exec_driver_sql(query)}
+            return [name for name in _TRIGGERS if name not in names]
         if connection.dialect.name != "sqlite":
             return []
         query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"

@@ -123,8 +123,13 @@ def import_rows(
 
 def _stored(target: str) -> Registrations | None:
     """Return what a database holds, for a dry run; None where there is none yet."""
-    if not _database.is_url(target) and not Path(target).is_file():
-        return None
+    if not _database.is_url(target):
+        if not Path(target).is_file():
+            return None
+    else:
+        with _database.connected(target) as connection:
+            if not _database.columns_of(connection, _database.TABLE):
+                return None
     return parse(read_database(target).raw, skip_bad_rows=False)
 
 
