@@ -61,29 +61,6 @@ def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(unraisable)
 
 
-class _NoPandas:
-    """A finder of modules that finds no pandas."""
-
-    @staticmethod
-    def find_spec(name: str, *_: object) -> None:
-        if name == "pandas":
-            raise ImportError(name)
-
-
-def _leave_pandas() -> None:
-    """Keep pyarrow from importing pandas to make its first array, a quarter of a second.
-
-    It then takes no Series for an array until a table became a DataFrame, which it does as ever.
-    """
-    import pyarrow as pa
-
-    sys.meta_path.insert(0, _NoPandas)
-    try:
-        pa.array([""])  # it looks once
-    finally:
-        sys.meta_path.remove(_NoPandas)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     sys.unraisablehook = _interrupt_again
@@ -91,8 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _build().parse_args(arguments)
-        if arguments is None and "pandas" not in sys.modules:  # the process is the command's
-            _leave_pandas()
+        options.own_process = arguments is None
         code: int = options.run(options)
         sys.stdout.flush()
         return code

@@ -3,17 +3,19 @@
 How this works: each capture's packets go through the flow table a buffer at a time. Flows come out
 in batches as they end; a batch is named, searched for evidence, identified, looked up in the
 register and judged, and becomes a RecordBatch of the columns in ``tables.COLUMNS``. Nothing but
-the live flows outlives a batch.
+the live flows outlives a batch. Where there is much to read, a thread does it ahead of the rest.
 """
 
+import contextlib
 import glob
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifier._jit import expect
+from classifier.ahead import Ahead
 from classifier.errors import CaptureError, ClassifierError, ModelError, must_be
 from classifier.wire import Capture, Reassembly, Source, open_capture, order_captures
 from classifier.wire.reasons import REASONS
@@ -36,6 +38,8 @@ __all__ = ["Accounting", "Options", "Progress", "Reading", "expand_captures", "i
 Progress = Callable[[int, int], None]  # bytes read so far, bytes in all (0 = unknown)
 
 _PACKET_BYTES = 1500  # packets of a capture are at least its size by this, but for offloaded ones
+_MUCH = 1 << 24  # bytes; reading them takes 10 ms
+_BATCHES_AHEAD = 4
 #: The model that ``default`` means.
 DEFAULT_MODEL = "lab"
 
@@ -95,6 +99,29 @@ class Accounting(dict[str, int]):
         return pre_html(accounting_text(self)) if self else "<p>not known</p>"
 
 
+def checked_settings(**settings: Any) -> Options:
+    """Check the settings of ``classify`` that tell how to read; nothing is opened.
+
+    Raises
+    ------
+    ClassifierError
+        If a setting cannot be used.
+    """
+    import numpy as np
+
+    for name in ("threshold", "idle_timeout_s", "active_timeout_s"):
+        must_be(name, settings.get(name), (int, float, np.number), "a number", "classify")
+    for name in ("decapsulate", "separate"):
+        value = settings.get(name, False)
+        must_be(name, value, (bool, np.bool_), "True or False", "classify", none=False)
+    threshold = settings.get("threshold", 0.5)
+    if threshold is None or not 0 < threshold <= 1:
+        raise ClassifierError(
+            f"threshold={threshold} is no probability", remedy="give a number above 0 and up to 1"
+        )
+    return Options(**settings)
+
+
 def make_options(
     *,
     registry: "Registry | Table | str | Path | None" = None,
@@ -112,6 +139,7 @@ def make_options(
     ClassifierError
         If a register, policy, detector, prefix or setting cannot be used.
     """
+    made = checked_settings(**settings)
     import datetime
 
     import numpy as np
@@ -125,11 +153,6 @@ def make_options(
     _must_be("policy", policy, (str, Path, Policy), "a policy, its name or its path")
     _must_be("detectors", detectors, (Iterable,), "names of detectors, or detectors")
     _must_be("local", local, (Iterable,), "prefixes")
-    for name in ("threshold", "idle_timeout_s", "active_timeout_s"):
-        must_be(name, settings.get(name), (int, float, np.number), "a number", "classify")
-    for name in ("decapsulate", "separate"):
-        value = settings.get(name, False)
-        must_be(name, value, (bool, np.bool_), "True or False", "classify", none=False)
     must_be("at", at, (str, int, np.integer, datetime.datetime), "a time", "classify")
     at_ns = time_ns(at, "at") if at is not None else None
     if at is not None and registry is None:
@@ -154,19 +177,14 @@ def make_options(
         chosen = select(detectors)
     if local is not None:
         inside(np.zeros(0, FLOW), local)  # refuses what is no prefix
-    threshold = settings.get("threshold", 0.5)
-    if threshold is None or not 0 < threshold <= 1:
-        raise ClassifierError(
-            f"threshold={threshold} is no probability", remedy="give a number above 0 and up to 1"
-        )
-    return Options(
+    return replace(
+        made,
         registry=registry,
         policy=policy,
         detectors=chosen,
         model=scorer,
         local=tuple(local) if local is not None else None,
         at_ns=at_ns,
-        **settings,
     )
 
 
@@ -274,6 +292,9 @@ class Reading:
     pairs: "PairBook | None" = None
     _done_bytes: int = 0
     _total_bytes: int = 0
+    _position: int = 0
+    _taken_ahead: bool = False
+    _ahead: "Ahead[FlowBatch] | None" = None
 
     def __post_init__(self) -> None:
         """Put the captures in order and open the books."""
@@ -301,7 +322,24 @@ class Reading:
             )
         )
 
-    def batches(self) -> Iterator["FlowBatch"]:
+    @contextlib.contextmanager
+    def ahead(self) -> Iterator[None]:
+        """Read in a thread while the context lasts, if there is much; ``rows`` takes from there.
+
+        Until then ``options`` may be exchanged for others that read alike.
+        """
+        if self._total_bytes < _MUCH or not all(map(_is_at_hand, self.sources)) or self.pairs:
+            yield
+            return
+        self._taken_ahead = True
+        self._ahead = Ahead(self.batches(), _BATCHES_AHEAD, self.progress and self._show)
+        try:
+            yield
+        finally:
+            self._ahead.close()
+            self._ahead = None
+
+    def batches(self) -> Generator["FlowBatch", None, None]:
         """Yield ended flows; ``flow_id`` is dense over all captures, but batches are in no order."""
         table, reassembly = self._new_table(), self._new_reassembly()
         offset = 0
@@ -353,8 +391,17 @@ class Reading:
 
     def rows(self) -> Iterator["pa.RecordBatch"]:
         """Yield the flow columns of ended flows, judged."""
-        for batch in self.batches():
-            yield judged_rows(batch, self.captures, self.options)
+        with contextlib.ExitStack() as stack:
+            if self._ahead is None:
+                stack.enter_context(self.ahead())
+            if self._ahead is not None:
+                _get_ready(self.options)
+            for batch in self._ahead or self.batches():
+                yield judged_rows(batch, self.captures, self.options)
+
+    def _show(self) -> None:
+        if self.progress:
+            self.progress(self._position, self._total_bytes)
 
     def _new_table(self) -> "FlowTable":
         from classifier.flows import FlowTable
@@ -382,8 +429,9 @@ class Reading:
         self.opened.append(source)
         try:
             for packets, buffer in capture.batches():
-                if self.progress:
-                    self.progress(self._done_bytes + capture.stream.position, self._total_bytes)
+                self._position = self._done_bytes + capture.stream.position
+                if not self._taken_ahead:
+                    self._show()
                 yield from reassembly.settle(packets, buffer)
         except CaptureError as error:
             self._fail(error)
@@ -451,6 +499,16 @@ def judged_rows(batch: "FlowBatch", captures: Sequence[str], options: Options) -
 
         registered["inside"] = inside_column(*inside(batch.flows, options.local))
     return with_verdicts(observed, registered, options.policy, options.local)
+
+
+def _get_ready(options: Options) -> None:
+    """Import and load what judging needs, while the first flows are read: judge none."""
+    import numpy as np
+
+    from classifier.tables import FLOW, SERIES, FlowBatch
+
+    nothing = FlowBatch(np.zeros(0, FLOW), np.zeros(0, SERIES), np.zeros(0, np.uint8))
+    judged_rows(nothing, [""], replace(options, model=None, detectors=None))
 
 
 def registration_of(flows: "NDArray[np.void]", options: Options) -> "dict[str, pa.Array]":
@@ -568,6 +626,13 @@ def _added(
         pass
     packets["flow_id"][packets["flow_id"] >= 0] += offset
     return packets, buffer
+
+
+def _is_at_hand(source: Source) -> bool:
+    """Return whether reading never waits for somebody, as it does from a pipe."""
+    if isinstance(source, str | Path):
+        return _is_file(source)
+    return isinstance(source, bytes | bytearray | memoryview)
 
 
 def _size_of(sources: Sequence[Source]) -> int:

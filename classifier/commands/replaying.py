@@ -13,6 +13,7 @@ from classifier.commands.shared import (
     classified,
     complain,
     failed,
+    leave_pandas,
     replayed,
     say,
     width,
@@ -89,6 +90,7 @@ def _demo(options: argparse.Namespace) -> int:
     from classifier.run import classify
 
     files = demo()
+    leave_pandas(options)
     _print_report(classify(files.capture, registry=files.register, policy=files.policy))
     return 0
 
@@ -101,8 +103,6 @@ def _print_report(run: "Run") -> None:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from classifier.report.expectations import open_expectations
-    from classifier.report.text import accounting_text
     from classifier.run import Run
 
     if "-" in options.out and options.format == "table":
@@ -110,7 +110,11 @@ def _replay(options: argparse.Namespace) -> int:
     options.out = [path for path in options.out if path != "-"]
     if options.junit and not options.expect:
         raise ClassifierError("--junit has nothing to write", remedy="give --expect too")
-    expected = open_expectations(options.expect) if options.expect else None
+    expected = None
+    if options.expect:
+        from classifier.report.expectations import open_expectations
+
+        expected = open_expectations(options.expect)
     for path in [*options.out, *([options.junit] if options.junit else [])]:
         _must_be_writable(path, options)
     key = None
@@ -138,6 +142,8 @@ def _replay(options: argparse.Namespace) -> int:
             _print_report(run)
         else:
             rows.write("-", options.format, anonymize=key)
+            from classifier.report.text import accounting_text
+
             complain(accounting_text(rows.reading.accounting).rstrip())
         code = 2 if rows.reading.failed else 0
         if run and expected and not _meets(expected(run.table), options.junit):
@@ -151,7 +157,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _must_be_writable(path: str, options: argparse.Namespace) -> None:
     """Refuse, before the work, what could not be written in the end, or is an input."""
-    from classifier.report.writers import output_format
+    from classifier.report.formats import output_format
     from classifier.run import same_file
 
     problem = remedy = ""

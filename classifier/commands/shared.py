@@ -17,6 +17,7 @@ __all__ = [
     "classified",
     "complain",
     "failed",
+    "leave_pandas",
     "now",
     "open_registry",
     "reading_options",
@@ -121,33 +122,62 @@ def open_registry(options: argparse.Namespace) -> Any:
     return registry
 
 
+class _NoPandas:
+    """A finder of modules that finds no pandas."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        if name == "pandas":
+            raise ImportError(name)
+
+
+def leave_pandas(options: argparse.Namespace) -> None:
+    """Keep pyarrow from importing pandas to make its first array, a quarter of a second.
+
+    It then takes no Series for an array until a table became a DataFrame, which it does as ever;
+    so only where the whole process is the command's.
+    """
+    if not options.own_process or "pandas" in sys.modules:
+        return
+    import pyarrow as pa
+
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pa.array([""])  # it looks once
+    finally:
+        sys.meta_path.remove(_NoPandas)
+
+
 @contextmanager
 def replayed(options: argparse.Namespace, *, separate: bool | None = None) -> "Iterator[Replay]":
     """Classify the captures that the options name."""
-    from classifier.pipeline import expand_captures, make_options
+    from classifier.pipeline import Options, checked_settings, expand_captures, make_options
     from classifier.run import replay
 
     sources = expand_captures(options.captures)
-    judging: dict[str, Any] = {}
-    if hasattr(options, "policy"):
-        judging = {
-            "registry": open_registry(options),
-            "policy": options.policy,
-            "at": options.at,
-        }
-    made = make_options(
-        model=options.model,
-        local=options.local,
-        threshold=options.threshold,
-        idle_timeout_s=options.idle_timeout,
-        active_timeout_s=options.active_timeout,
-        decapsulate=options.decapsulate,
-        separate=options.separate if separate is None else separate,
-        **judging,
-    )
-    _warn_of_collateral(made.policy)
+    settings: dict[str, Any] = {
+        "threshold": options.threshold,
+        "idle_timeout_s": options.idle_timeout,
+        "active_timeout_s": options.active_timeout,
+        "decapsulate": options.decapsulate,
+        "separate": options.separate if separate is None else separate,
+    }
+
+    def judging() -> Options:
+        leave_pandas(options)
+        opened: dict[str, Any] = {}
+        if hasattr(options, "policy"):
+            opened = {
+                "registry": open_registry(options),
+                "policy": options.policy,
+                "at": options.at,
+            }
+        made = make_options(model=options.model, local=options.local, **opened, **settings)
+        _warn_of_collateral(made.policy)
+        return made
+
     hashed = any(path.endswith(".parquet") for path in getattr(options, "out", ()))
-    with replay(sources, made, hashed=hashed) as rows:
+    with replay(sources, checked_settings(**settings), judging, hashed=hashed) as rows:
         complain(*rows.reading.problems)
         yield rows
 

@@ -3,7 +3,7 @@
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +14,7 @@ from classifier.pipeline import (
     Options,
     Progress,
     Reading,
+    checked_settings,
     expand_captures,
     make_options,
 )
@@ -110,29 +111,41 @@ def classify(
     >>> sorted(set(run.flows["family"]) - {""})
     ['ipsec', 'openvpn', 'wireguard']
     """
-    from classifier.report.labels import label_columns, read_labels
-
     must_be("progress", progress, (bool, Callable), "True, False or a function", "classify")  # type: ignore[arg-type]
     sources = expand_captures(captures)
-    options = make_options(
-        registry=registry,
-        policy=policy,
-        model=model,
-        detectors=detectors,
-        local=local,
-        at=at,
-        idle_timeout_s=idle_timeout_s,
-        active_timeout_s=active_timeout_s,
-        decapsulate=decapsulate,
-        separate=separate,
-        threshold=threshold,
-    )
-    known = None if labels is None else read_labels(labels)
-    with replay(sources, options, progress) as rows:
+    settings: dict[str, Any] = {
+        "idle_timeout_s": idle_timeout_s,
+        "active_timeout_s": active_timeout_s,
+        "decapsulate": decapsulate,
+        "separate": separate,
+        "threshold": threshold,
+    }
+    known = None
+
+    def judging() -> Options:
+        nonlocal known
+        made = make_options(
+            registry=registry,
+            policy=policy,
+            model=model,
+            detectors=detectors,
+            local=local,
+            at=at,
+            **settings,
+        )
+        if labels is not None:
+            from classifier.report.labels import read_labels
+
+            known = read_labels(labels)
+        return made
+
+    with replay(sources, checked_settings(**settings), judging, progress) as rows:
         run = rows.run()
     for problem in run.problems:
         warnings.warn(str(problem), stacklevel=2)
     if known is not None:
+        from classifier.report.labels import label_columns
+
         run.table = label_columns(run.table, known)
     return run
 
@@ -203,12 +216,14 @@ class Replay:
 def replay(
     sources: list[Source],
     options: Options,
+    judging: Callable[[], Options],
     progress: bool | Progress | None = None,
     *,
     hashed: bool = False,
 ) -> Iterator[Replay]:
-    """Read captures with options already made; nothing is warned about.
+    """Read captures; nothing is warned about.
 
+    Large ones are read by ``options`` while ``judging`` opens the rest that options name.
     With ``hashed`` captures are hashed meanwhile, on another core, for ``write`` to Parquet.
 
     Yields
@@ -216,14 +231,17 @@ def replay(
     Replay
         Its rows are there until the context ends.
     """
-    from classifier.report.sorting import Sorter
-
-    with Sorter() as sorter:
+    with ExitStack() as stack:
         with compiling_shown(progress), ProgressBar(progress) as bar:
             reading = Reading(sources, options, bar)
-            hashes = _in_thread(descriptions, reading.sources) if hashed else None
-            for batch in reading.rows():
-                sorter.add(batch)
+            with reading.ahead():
+                hashes = _in_thread(descriptions, reading.sources) if hashed else None
+                reading.options = judging()
+                from classifier.report.sorting import Sorter
+
+                sorter = stack.enter_context(Sorter())
+                for batch in reading.rows():
+                    sorter.add(batch)
         yield Replay(reading, sorter, hashes)
 
 

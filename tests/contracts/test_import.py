@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from classifier.datasets import demo
+
 ROOT = Path(__file__).parents[2]
 HEAVY = {
     "cryptography",
@@ -70,9 +72,14 @@ def test_what_a_benchmark_imports_of_the_package_is_there(path: Path) -> None:
 
 
 def test_the_command_loads_neither_pandas_nor_what_it_does_not_use() -> None:
-    program = (
-        "import sys; sys.argv = ['classifier', 'demo']\nfrom classifier.cli import main; main()"
-    )
+    program = f"""
+import os, sys
+sys.argv = ['classifier', 'replay', {str(demo().capture)!r}, '--format', 'csv']
+from classifier.cli import main
+sys.stderr = open(os.devnull, 'w')
+main()
+sys.stderr.close()
+sys.stderr = sys.__stderr__"""
     loaded = loaded_by(program)
     assert "pyarrow" in loaded
     assert not loaded & {"pandas", "sklearn", "scipy", "sqlalchemy", "pyshark", "dpkt", "tqdm"}
@@ -80,8 +87,9 @@ def test_the_command_loads_neither_pandas_nor_what_it_does_not_use() -> None:
 
 def test_a_table_becomes_a_frame_after_pyarrow_was_kept_from_pandas() -> None:
     program = """
-from classifier.cli import _leave_pandas
-_leave_pandas()
+import argparse
+from classifier.commands.shared import leave_pandas
+leave_pandas(argparse.Namespace(own_process=True))
 import pyarrow as pa
 assert pa.table({"a": pa.array([1.0, None])}).to_pandas()["a"].isna().tolist() == [False, True]
 import pandas as pd
