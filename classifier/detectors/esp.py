@@ -23,8 +23,9 @@ nothing elsewhere.
 
 Mistaken for
 ------------
-Games (Nintendo's peer-to-peer) have a constant and a counter in one direction, so that one
-direction alone inside UDP is never more than weak. WireGuard on port 4500 repeats its second
+Games (Nintendo's peer-to-peer) and Mosh's server have a constant and a counter in one direction, so
+that one direction alone inside UDP is never more than weak, and nothing on other ports: two of some
+thousand other UDP flows of public captures would match there, and nobody could tell. WireGuard on port 4500 repeats its second
 number, ESP never does.
 
 Blind to

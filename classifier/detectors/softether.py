@@ -1,19 +1,42 @@
-r"""SoftEther behind a server that ends TLS: its HTTP request, and the server's greeting.
+r"""SoftEther: its HTTP request behind a server that ends TLS, and what it sends over UDP in clear.
 
 First lines of each side, in clear text where TLS has been taken off before the capture point::
 
     POST /vpnsvc/connect.cgi HTTP/1.1       body: a picture as watermark, or VPNCONNECT
     HTTP/1.1 200 OK                         body: a PACK with the elements hello, version, random
 
+VPN over DNS, in datagrams that read as a question for a key, and its answer (numbers big-endian)::
+
+    0    2   id                               any
+    2   10   0100 0001 0000 0000 0001         answer: 8180 0001 0001 0000 0000
+    12  10   08, eight hexadecimal digits, 00
+    22   4   0030 0001                        DNSKEY
+    26   9   00 0029 1000 00008000            answer: c00c 0030 0001, time to live (4)
+    35   2   length                           of the rest; answer: at 36
+    37       encrypted                        answer: behind 0100 0308 at 38
+
+Messages to and from its servers for NAT traversal: a PACK in one datagram, or ``A`` and the answer
+``IP=192.0.2.1,PORT=40000``. A PACK::
+
+    0    4   elements
+    4    4   length of the first one's name, and 1
+    8    n   name           letters, digits and underscores
+    8+n  4   type           0 to 4
+         4   values
+
 Sources
 -------
 SoftEther VPN, ``Cedar/Protocol.h`` and ``Cedar/Protocol.c`` (targets of the requests, elements of
-the greeting), ``Mayaqua/Pack.c`` (names in a PACK are ASCII behind their length).
+the greeting), ``Mayaqua/Pack.c`` (``WritePack``, ``WriteElement``), ``Mayaqua/Memory.c``
+(``WriteBufStr``), ``Mayaqua/Network.c`` (R-UDP over DNS, NAT traversal); RFC 4034 section 2 and RFC
+6891 section 6.1 (what a DNSKEY and an OPT record would be).
 
 Strength
 --------
-Proof: the request, and an answer 200 that holds the greeting's elements ``hello`` and ``random``.
-Strong: the request with no answer captured. Weak: the request, answered otherwise (a scan).
+Proof: the request, and an answer 200 that holds the greeting's elements ``hello`` and ``random``;
+its question and answer over DNS; a PACK of either side. Strong: the request with no answer captured;
+questions over DNS, or a PACK, of one side alone; ``A`` and its answer. Weak: the request, answered
+otherwise (a scan).
 
 Mistaken for
 ------------
@@ -21,23 +44,25 @@ Scanners ask web servers for this path, so that an answer without greeting makes
 
 Blind to
 --------
-SoftEther as it is mostly captured, inside TLS; its acceleration over UDP, whose payload is
-encrypted without a header.
+SoftEther as it is mostly captured, inside TLS; its acceleration over UDP and VPN over ICMP, whose
+payload is encrypted without a header.
 """
 
 import re
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifier.detectors._columns import Exchange, begins_exchange, find_exchanges
+from classifier.detectors._dialogue import SIDES
 from classifier.detectors.heads import Heads
 from classifier.detectors.interface import Detector
-from classifier.tables import Evidence, FlowBatch
+from classifier.tables import Evidence, FlowBatch, Strength
 
 __all__ = ["DETECTOR"]
 
-TCP = 6
+TCP, UDP = 6, 17
 _NAME = "softether"
 _EXCHANGES = (
     Exchange(
@@ -49,14 +74,107 @@ _EXCHANGES = (
 )
 
 
+_NAME_OF_KEY = rb"\x08[0-9a-f]{8}\x00\x00\x30\x00\x01"
+_FIXED = {
+    "question": re.compile(
+        rb"..\x01\x00\x00\x01\x00{5}\x01" + _NAME_OF_KEY + rb"\x00\x00\x29\x10\x00\x00\x00\x80\x00",
+        re.DOTALL,
+    ),
+    "answer": re.compile(
+        rb"..\x81\x80\x00\x01\x00\x01\x00{4}"
+        + _NAME_OF_KEY
+        + rb"\xc0\x0c\x00\x30\x00\x01.{6}\x01\x00\x03\x08",
+        re.DOTALL,
+    ),
+}
+_LENGTH_AT = {"question": 35, "answer": 36}
+_SECRET_LEAST = 20  # an initialisation vector
+_ELEMENTS = re.compile(rb"\x00{3}[\x01-\x40]\x00{3}([\x02-\x40])[a-z0-9_]+", re.IGNORECASE)
+_PLACE = re.compile(rb"IP=\d{1,3}(\.\d{1,3}){3},PORT=\d{1,5}")
+_TYPE_MOST, _VALUES_MOST = 4, 1 << 16
+_WHERE = b"A"
+
+
+class _Said(NamedTuple):
+    """What two messages of a flow say together, or one alone: kinds of message, and words."""
+
+    one: str
+    other: str  # of the other direction; empty: none
+    strength: Strength
+    text: str
+
+
+_SAID = (
+    _Said("question", "answer", Strength.PROOF, "SoftEther's VPN over DNS, question and answer"),
+    _Said("pack", "pack", Strength.PROOF, "SoftEther's PACK both ways"),
+    _Said("question", "", Strength.STRONG, "SoftEther's VPN over DNS, encrypted bytes for options"),
+    _Said("answer", "", Strength.STRONG, "SoftEther's VPN over DNS, encrypted bytes for a key"),
+    _Said("pack", "", Strength.STRONG, "SoftEther's PACK, from one side"),
+    _Said("where", "place", Strength.STRONG, "SoftEther's question where it is, and the answer"),
+)
+
+
+def _kind(data: bytes, wire_bytes: int) -> str:
+    """Return which message a UDP payload is, empty where none."""
+    for kind, fixed in _FIXED.items():
+        at = _LENGTH_AT[kind]
+        size = int.from_bytes(data[at : at + 2])
+        if fixed.match(data) and size == wire_bytes - at - 2 and size >= _SECRET_LEAST:
+            return kind
+    first = _ELEMENTS.match(data)
+    if first:
+        end = 8 + first[1][0] - 1
+        of_type, values = (int.from_bytes(data[i : i + 4]) for i in (end, end + 4))
+        sound = len(data) >= end + 8 and of_type <= _TYPE_MOST and 1 <= values <= _VALUES_MOST
+        if sound and first.end() >= end:
+            return "pack"
+    if data == _WHERE and wire_bytes == len(_WHERE):
+        return "where"
+    return "place" if _PLACE.fullmatch(data) else ""
+
+
+def _over_udp(batch: FlowBatch, flow: int) -> Evidence | None:
+    """Judge the datagrams of a flow."""
+    start, stop = (int(batch.flows[f"packets_{end}"][flow]) for end in ("start", "stop"))
+    first: dict[tuple[str, int], int] = {}
+    for row in range(start, stop):
+        p = batch.packets[row]
+        data = batch.payload[p["start"] : p["stop"]].tobytes()
+        kind = _kind(data, int(p["payload_bytes"]))
+        if kind:
+            first.setdefault((kind, int(p["direction"])), row)
+    for said in _SAID:
+        for side in range(len(SIDES)):
+            one, other = first.get((said.one, side)), first.get((said.other, 1 - side))
+            if one is None or (said.other and other is None):
+                continue
+            rows = sorted({one, one if other is None else other})
+            frames = batch.packets["frame"][rows].tolist()
+            place = f"packet{'s' if len(rows) > 1 else ''} {' and '.join(map(str, frames))}"
+            detail = f"{said.text}, {place}"
+            return Evidence(flow, _NAME, said.strength, detail, rows[-1], _NAME, rows[0] == start)
+    return None
+
+
 def select(heads: Heads) -> NDArray[np.bool_]:
-    """Choose flows that begin with the request."""
-    return begins_exchange(heads, _EXCHANGES)
+    """Choose flows that begin with the request, or with a datagram of SoftEther's."""
+    chosen = heads.has_proto(TCP) & begins_exchange(heads, _EXCHANGES)
+    datagrams = heads.starts_with(b"IP=")
+    for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
+        key = (head[:, 12] == 8) & (head[:, 21:26] == (0, 0, 48, 0, 1)).all(axis=1)
+        pack = (head[:, :3] == 0).all(axis=1) & (head[:, 4:7] == 0).all(axis=1)
+        pack &= (head[:, 3] > 0) & (head[:, 7] > 1) & (head[:, 7] <= 64) & (head[:, 8] >= 0x30)
+        datagrams |= (key | pack) & (kept > 16)
+    return chosen | (heads.has_proto(UDP) & datagrams)
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:
-    """Find the request and its answer."""
-    return find_exchanges(batch, _NAME, _NAME, _EXCHANGES)
+    """Find the request and its answer, and SoftEther's datagrams."""
+    found = find_exchanges(batch, _NAME, _NAME, _EXCHANGES)
+    for flow in np.flatnonzero(batch.flows["proto"] == UDP).tolist():
+        evidence = _over_udp(batch, flow)
+        found += [evidence] if evidence is not None else []
+    return sorted(found, key=lambda evidence: evidence.flow)
 
 
-DETECTOR = Detector(_NAME, _NAME, (TCP,), 2048, detect, select)
+DETECTOR = Detector(_NAME, _NAME, (TCP, UDP), 2048, detect, select)

@@ -115,6 +115,19 @@ def _yggdrasil() -> bytes:
     return b"meta" + len(records).to_bytes(2) + records
 
 
+def _key(direction: int, size: int) -> bytes:
+    """Return a question for a DNSKEY with what is no option, or its answer with what is no key."""
+    ident, name = _SECRETS.randbytes(2), b"\x08" + _SECRETS.randbytes(4).hex().encode() + b"\0"
+    if direction == 0:
+        words = "000029100000008000"
+        fixed, length = bytes.fromhex("01000001000000000001"), size
+    else:
+        words = "c00c0030000100000000"
+        fixed, length = bytes.fromhex("81800001000100000000"), size + 4
+    head = ident + fixed + name + b"\0\x30\0\1" + bytes.fromhex(words) + length.to_bytes(2)
+    return head + (bytes.fromhex("01000308") if direction else b"") + _SECRETS.randbytes(size)
+
+
 def _inner(direction: int, size: int) -> bytes:
     """Return an IPv4 packet with UDP between the tunnel's own addresses, RFC 2003."""
     ends = ("10.99.0.1", "10.99.0.2")
@@ -242,6 +255,14 @@ CASES = {
         [(n % 2, _inner(n % 2, size)) for n, size in enumerate(SIZES)],
         IPIP,
         0,
+    ),
+    "softether-dns": Case(
+        "SoftEther's VPN over DNS: questions for keys and answers (Mayaqua/Network.c).",
+        53,
+        "softether",
+        "dns",
+        [(n % 2, _key(n % 2, size)) for n, size in enumerate(SIZES)],
+        UDP,
     ),
 }
 
