@@ -396,6 +396,8 @@ def _conclude(state, reset, reset_bytes, reset_row, hit):
     if min(best[BEST_RUN], worst[BEST_RUN] if v1 else best[BEST_RUN]) >= RUN_LEAST:
         return True
     hit[MEANING], hit[VALUE] = CBC_BOTH, orig[N_BLOCKS] + resp[N_BLOCKS]
+    hit[FIRST] = min(orig[FIRST_BLOCK], resp[FIRST_BLOCK])
+    hit[LAST] = max(orig[LAST_BLOCK], resp[LAST_BLOCK])
     alike = orig[BLOCK_HEADER] == resp[BLOCK_HEADER] and orig[BLOCK_REST] == resp[BLOCK_REST]
     few = orig[BLOCK_HEADER] & 0xFFFFFF < PEERS_MOST and orig[N_OTHER] + resp[N_OTHER] == 0
     return alike and few and min(orig[N_BLOCKS], resp[N_BLOCKS]) >= RUN_LEAST

@@ -38,7 +38,7 @@ README = """\
 - `labels.csv` says what the recipe started; keys were made for the run and thrown away.
 {note}"""
 UDP_ONLY = "The user-space ESP of strongSwan (kernel-libipsec) always travels in UDP, port 4500."
-STATIC = "Nothing in these packets names OpenVPN; at most a weak finding is right."
+STATIC = "Nothing in these packets names OpenVPN: only their sizes tell it."
 RANDOM = "The rule for fully encrypted traffic matches it; only a weak finding is right."
 STAND_IN = "PPP is spoken by `classifier/lab/pppd.py`, as this kernel has none."
 IPERF = "iperf3 fills its packets with random bytes: high entropy is no sign of a VPN."
@@ -79,6 +79,10 @@ CASES |= {
     "openvpn-udp-port-53": Case("openvpn-udp-port-53"),
     "openvpn-udp-ipv6": Case("openvpn-udp-plain", V6, "OpenVPN over UDP and IPv6"),
     "openvpn-udp-static-key": Case("openvpn-udp-static-key", note=STATIC),
+    "openvpn-tcp-static-key": Case("openvpn-tcp-static-key", note=STATIC),
+    "openvpn-tcp-cbc-mid-session": Case(
+        "openvpn-tcp-cbc", LATE, "OpenVPN over TCP with CBC, joined after the handshake: data alone"
+    ),
     "wireguard-udp": Case("wireguard-udp"),
     "wireguard-port-443": Case("wireguard-port-443"),
     "wireguard-ipv6": Case("wireguard-udp", V6, "WireGuard over IPv6"),
@@ -100,6 +104,7 @@ CASES |= {
     "stunnel": Case("stunnel-tls"),
     "ssh-tunnel": Case("openssh-forward"),
     "tinc": Case("tinc-udp"),
+    "tinc-clear": Case("tinc-clear", SHORT),
     "n2n": Case("n2n-edge"),
     "nebula": Case("nebula-lighthouse"),
     "fastd": Case("fastd-udp"),
@@ -115,6 +120,9 @@ CASES |= {
     "vtun": Case("vtun-tcp"),
     "anyconnect": Case("ocserv-dtls"),
     "dns-tunnel": Case("iodine-dns"),
+    "dns-tunnel-mid-session": Case(
+        "iodine-dns", LATE, "iodine, joined later: neither version nor login"
+    ),
     "dns-tunnel-dns2tcp": Case("dns2tcp-txt"),
     "http-tunnel": Case("httptunnel-forward"),
     "icmp-tunnel": Case("ptunnel-icmp"),

@@ -102,11 +102,11 @@ WRAPS = {
 }
 
 
-def connect(stage: Stage, proto: str, wrap: str, port: int = 0) -> list[Tunnel]:
+def connect(stage: Stage, proto: str, wrap: str, port: int = 0, cipher: str = "") -> list[Tunnel]:
     """Start OpenVPN from each client to a server of its own, with choices from the seed."""
     auth = stage.pick((), ("--auth", "SHA256"), ("--auth", "SHA512")) if wrap != "static" else ()
     alive = stage.pick((), ("--keepalive", "2", "20"), ("--keepalive", "10", "60"))
-    first, cipher = port or stage.port(1194), stage.pick(*CIPHERS)
+    first, cipher = port or stage.port(1194), cipher or stage.pick(*CIPHERS)
     tunnels = []
     for number, client in enumerate(stage.clients):
         setup = OpenVpn(
@@ -122,9 +122,11 @@ def connect(stage: Stage, proto: str, wrap: str, port: int = 0) -> list[Tunnel]:
     return tunnels
 
 
-def _session(stage: Stage, proto: str, wrap: str, port: int = 0) -> Iterator[Ways]:
+def _session(
+    stage: Stage, proto: str, wrap: str, port: int = 0, cipher: str = ""
+) -> Iterator[Ways]:
     yield None
-    tunnels = connect(stage, proto, wrap, port)
+    tunnels = connect(stage, proto, wrap, port, cipher)
     yield [tunnel.way for tunnel in tunnels]
     for tunnel in tunnels:
         tunnel.stop()
@@ -163,3 +165,24 @@ def _port_53(stage: Stage) -> Iterator[Ways]:
 )
 def _static(stage: Stage) -> Iterator[Ways]:
     yield from _session(stage, "udp", "static")
+
+
+@scenario(
+    "openvpn-tcp-static-key",
+    "OpenVPN over TCP with a static key: lengths, and IV and ciphertext behind each",
+    "openvpn",
+    ipv6=True,
+    clients=2,
+)
+def _static_tcp(stage: Stage) -> Iterator[Ways]:
+    yield from _session(stage, "tcp", "static")
+
+
+@scenario(
+    "openvpn-tcp-cbc",
+    "OpenVPN over TCP with a cipher in CBC mode: packet ids of data are encrypted too",
+    "openvpn",
+    ipv6=True,
+)
+def _cbc(stage: Stage) -> Iterator[Ways]:
+    yield from _session(stage, "tcp", "none", cipher="AES-256-CBC")

@@ -37,3 +37,8 @@ def _udp(stage: Stage) -> Iterator[Ways]:
 @scenario("tinc-tcp", "tinc 1.0 with all data in its TCP connection", "tincd:tinc", ipv6=True)
 def _tcp(stage: Stage) -> Iterator[Ways]:
     yield from _mesh(stage, "TCPOnly = yes\n")
+
+
+@scenario("tinc-clear", "tinc 1.0 without a cipher: a sequence, the frame and a MAC", "tincd:tinc")
+def _clear(stage: Stage) -> Iterator[Ways]:
+    yield from _mesh(stage, "Cipher = none\n")
