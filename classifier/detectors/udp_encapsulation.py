@@ -7,6 +7,9 @@ Numbers are big-endian. VXLAN, then an Ethernet frame::
     4    3   network
     7    1   reserved    zero
 
+with group policy byte 0 is 0x88, byte 1 has 0x48 at most, and a group stands at 2; with generic protocol
+extension byte 0 is 0x0c, and byte 3 says what follows: 1 IPv4, 2 IPv6, 3 Ethernet.
+
 GENEVE, then options, then what the type says::
 
     0    1   version     zero in the upper two bits; options' length in words of 4 bytes
@@ -31,7 +34,8 @@ Teredo, an IPv6 packet that ends where the datagram does, before it perhaps::
 
 Sources
 -------
-RFC 7348 section 5 (VXLAN), RFC 8926 section 3.4 (GENEVE), 3GPP TS 29.281 section 5 (GTP-U), RFC
+RFC 7348 section 5 (VXLAN), draft-smith-vxlan-group-policy-05 section 2.1, draft-ietf-nvo3-vxlan-gpe-13
+sections 3.1 and 3.2 (its extensions), RFC 8926 section 3.4 (GENEVE), 3GPP TS 29.281 section 5 (GTP-U), RFC
 4380 sections 2.6 and 5.1.1 (Teredo).
 
 Strength
@@ -46,8 +50,7 @@ OpenVPN's data v1 begins with 0x30, as GTP-U; the length and the carried header 
 
 Blind to
 --------
-VXLAN with group policy or generic protocol extension; carried frames that are neither IP nor ARP;
-GTP-U that carries Ethernet, or signals only.
+Carried frames that are neither IP nor ARP (network service headers, MPLS); GTP-U that carries Ethernet, or signals only.
 """
 
 import numpy as np
@@ -63,7 +66,9 @@ __all__ = ["DETECTOR", "probe"]
 
 UDP = 17
 HEADER_BYTES = 8
-VXLAN_FIRST = 0x08000000
+VXLAN_FIRST, VXLAN_POLICY, VXLAN_GENERIC = 0x08000000, 0x88, 0x0C
+POLICY_BITS = 0x48  # don't learn, applied
+NEXT_IPV4, NEXT_IPV6, NEXT_ETHERNET = 1, 2, 3
 GENEVE_VERSION, GENEVE_LENGTH, GENEVE_ZERO = 0xC0, 0x3F, 0x3F
 ETHERNET, IPV4, IPV6 = 0x6558, 0x0800, 0x86DD
 GTP_FIXED, GTP_FLAGS, GTP_OPTIONAL, GTP_EXTENSION = 0xF8, 0x30, 0x07, 0x04
@@ -103,6 +108,26 @@ def _gtp_payload(buf, start, stop):
             return at
         at += 4 * max(np.int64(buf[at]), 1)
     return np.int64(-1)
+
+
+@inline
+def _vxlan_extended(buf, start, stop, room):
+    """Return the bytes behind a VXLAN header with an extension, 0 or -1, see ``_inner``."""
+    at = start + HEADER_BYTES
+    if buf[start + 7] != 0:
+        return np.int64(0)
+    if buf[start] == VXLAN_POLICY and buf[start + 1] & ~POLICY_BITS & 0xFF == 0:
+        return inner_ethernet(buf, at, stop, room)
+    if buf[start] != VXLAN_GENERIC or be16(buf, start + 1) != 0:
+        return np.int64(0)
+    if buf[start + 3] == NEXT_ETHERNET:
+        return inner_ethernet(buf, at, stop, room)
+    if buf[start + 3] != NEXT_IPV4 and buf[start + 3] != NEXT_IPV6:
+        return np.int64(0)
+    if at < stop and (buf[at] >> 4 == 6) != (buf[start + 3] == NEXT_IPV6):
+        return np.int64(0)
+    size = inner_ip(buf, at, stop, room)
+    return size if size <= 0 or size == room else np.int64(0)
 
 
 @inline
@@ -157,6 +182,9 @@ def probe(buf, start, stop, wire_bytes):
     at, room = start + HEADER_BYTES, wire_bytes - HEADER_BYTES
     if be32(buf, start) == VXLAN_FIRST and buf[start + 7] == 0:
         size = inner_ethernet(buf, at, stop, room)
+        return VXLAN if size > 0 else size
+    size = _vxlan_extended(buf, start, stop, room)
+    if size != 0:
         return VXLAN if size > 0 else size
     gtp = first & GTP_FIXED == GTP_FLAGS and be16(buf, start + 2) == room
     if gtp and buf[start + 1] <= GTP_ECHO_RESPONSE:

@@ -30,6 +30,10 @@ AUTHENTICATED = bytes.fromhex("00010000") + bytes(9)
 ORIGIN = bytes.fromhex("0000f227") + secret(4)
 GOOD = {
     "vxlan": vxlan(ethernet(ipv4())),
+    "vxlan policy": b"\x88\x08\x12\x34" + vxlan(ethernet(ipv4()))[4:],
+    "vxlan generic": b"\x0c\0\0\3" + vxlan(ethernet(ipv4()))[4:],
+    "vxlan generic ip": b"\x0c\0\0\1" + vxlan(ipv4())[4:],
+    "vxlan generic ip6": b"\x0c\0\0\2" + vxlan(ipv6())[4:],
     "vxlan arp": vxlan(ethernet(ARP, 0x0806)),
     "vxlan tagged": vxlan(ethernet(ipv6(), 0x86DD, bytes.fromhex("81000007"))),
     "vxlan padded": vxlan(ethernet(ipv4(b"x")) + bytes(60 - 35)),
@@ -82,6 +86,11 @@ def test_every_truncation_on_the_wire_is_not_ours(name):
     "message",
     [
         vxlan(ethernet(ipv4()), flags=0x0C),
+        b"\x88\x80\x12\x34" + vxlan(ethernet(ipv4()))[4:],
+        b"\x0c\0\0\4" + vxlan(ethernet(ipv4()))[4:],
+        b"\x0c\0\1\3" + vxlan(ethernet(ipv4()))[4:],
+        b"\x0c\0\0\2" + vxlan(ipv4())[4:],
+        b"\x0c\0\0\1" + vxlan(ipv4())[4:] + b"more",
         vxlan(ethernet(ipv4()) + b"more than padding can be" * 3),
         vxlan(ethernet(secret(40))),
         vxlan(ethernet(ipv6())),
