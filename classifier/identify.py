@@ -17,7 +17,7 @@ __all__ = ["Identification", "identify"]
 # Provisional posteriors at a reference prevalence of 1 % VPN flows, by the strongest evidence.
 _PROBABILITY = {
     Strength.NONE: 0.005,
-    Strength.WEAK: 0.2,
+    Strength.WEAK: 0.05,
     Strength.STRONG: 0.9,
     Strength.PROOF: 0.999,
 }
