@@ -113,7 +113,8 @@ class Model:
     ) -> NDArray[np.bool_]:
         """Return which flows it has a word on."""
         packets = flows["orig_packets"] + flows["resp_packets"]
-        return _among(applications, self.applications) & (packets >= self.least_packets)
+        enough: NDArray[np.bool_] = packets >= self.least_packets
+        return enough & _among(applications, self.applications)
 
 
 def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
