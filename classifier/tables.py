@@ -303,20 +303,22 @@ KEPT = np.dtype(
     [
         ("ts_ns", "i8"),
         ("frame", "i8"),
-        ("start", "i8"),  # arena[start : start + kept]
         ("ip_bytes", "u4"),
         ("payload_bytes", "u4"),
         ("seq", "u4"),
         ("before", "i4"),  # row of the flow's packet before this one, -1 = none
-        ("capture", "u2"),
+        ("digest", "u4"),  # to see one captured twice
+        ("start_low", "u4"),  # arena[start : start + kept]; 48 bits
+        ("start_high", "u2"),
         ("kept", "u2"),
-        ("direction", "u1"),  # 0 from endpoint ``a``
+        ("capture", "u2"),
+        ("direction", "u1"),  # bit 0: from endpoint ``b``; bit 1: a later fragment
         ("tcp_flags", "u1"),
     ],
     align=True,
 )
 
-#: Statistics of one direction of a flow: two cache lines.
+#: Statistics of one direction of a flow, from its second packet on: two cache lines.
 DIR = np.dtype(
     [
         ("packets", "i8"),
@@ -360,11 +362,12 @@ FLOW_RECORD = np.dtype(
         ("iat_min", "i8"),
         ("iat_max", "i8"),
         ("iat_sumsq", "f8"),
-        ("hash", "u8"),
         ("parent", "i8"),
         ("wrapping", "u8"),
+        ("side", "i4", (2,)),  # of a and b: row of its DIR; 0 none; else ~row of its only packet
         ("duplicates", "u4"),
         ("icmp", "u2"),
+        ("kept", "u2"),  # payload bytes kept so far
     ],
     align=True,
 )

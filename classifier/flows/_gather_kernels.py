@@ -18,14 +18,18 @@ from classifier.flows._kernels import (
     GONE_BYTES,
     GONE_KEPT,
     MISSING_BYTES,
+    N_FREE_DIRS,
     ORIG_IS_B,
     SYN,
     SYN_SEEN,
     TCP,
+    add_first,
+    clear_side,
+    start_of,
 )
 from classifier.tables import PACKET_LIMIT
 
-GROUP = 16  # flows whose rows are looked up side by side
+GROUP = 32  # flows whose rows are looked up side by side
 _SEQ_LIMIT = np.int64(1) << 31
 _SEQ_MASK = (np.int64(1) << 32) - 1
 
@@ -170,15 +174,38 @@ def gather_flow(f, r, o, q, orig):
     f.start_seen = 1 if r.state & SYN_SEEN else 0
 
 
+@inline
+def settled_side(r, direction, dirs, kept, tcp):
+    """Return the row of a direction's statistics; of fewer than two packets they are made here."""
+    row = np.int64(r.side[np.uint64(direction)])
+    if row > 0:
+        return row
+    side = dirs[np.uint64(direction)]
+    if row < 0:
+        add_first(r, side, kept[np.uint64(~row)], tcp)
+    else:
+        clear_side(side)
+    return np.int64(direction)
+
+
+@inline
+def give_back(r, free_dirs, state):
+    """Let other flows have the rows of a flow's directions."""
+    for direction in range(2):
+        row = np.int64(r.side[np.uint64(direction)])
+        if row > 0:
+            free_dirs[np.uint64(state[N_FREE_DIRS])] = row
+            state[N_FREE_DIRS] += 1
+
+
 @kernel
-def count(records: NDArray[Any], dirs: NDArray[Any], rows: NDArray[Any]) -> Any:
+def count(records: NDArray[Any], rows: NDArray[Any]) -> Any:
     """Return (packets, payload bytes) that ``gather`` of these rows needs at most."""
     n_packets, n_bytes = np.int64(0), np.int64(0)
     for i in range(rows.size):
-        row = rows[np.uint64(i)]
-        r = records[np.uint64(row)]
+        r = records[np.uint64(rows[np.uint64(i)])]
         n_packets += np.int64(r.n_series)
-        kept = np.int64(dirs[np.uint64(2 * row)].kept) + np.int64(dirs[np.uint64(2 * row + 1)].kept)
+        kept = np.int64(r.kept)
         n_bytes += kept + (kept if proto_of(r) == TCP else 0)
     return n_packets, n_bytes
 
@@ -187,6 +214,7 @@ def count(records: NDArray[Any], dirs: NDArray[Any], rows: NDArray[Any]) -> Any:
 def gather(
     records: NDArray[Any],
     dirs: NDArray[Any],
+    free_dirs: NDArray[Any],
     rows: NDArray[Any],
     kept: NDArray[Any],
     arena: NDArray[Any],
@@ -199,7 +227,8 @@ def gather(
 
     Parameters
     ----------
-    records, dirs : FLOW_RECORD, DIR, read
+    records, dirs : FLOW_RECORD, DIR, read; the first two of ``dirs`` are scratch
+    free_dirs : int32 stack, written
     rows : int64 (n,), read: rows of ``records``
     kept, arena : KEPT, uint8, read
     state : int64 (N_STATE,)
@@ -212,7 +241,7 @@ def gather(
     """
     records, dirs, kept, arena = borrow(records), borrow(dirs), borrow(kept), borrow(arena)
     flows, packets, payload = borrow(flows), borrow(packets), borrow(payload)
-    state = borrow(state)
+    state, free_dirs = borrow(state), borrow(free_dirs)
     all_paths = np.empty((GROUP, PACKET_LIMIT), np.int64)
     all_cursors = np.empty(GROUP, np.int64)
     paths, cursors = borrow(all_paths), borrow(all_cursors)
@@ -232,7 +261,7 @@ def gather(
                     found = True
                     paths[np.uint64(j), np.uint64(k)] = at
                     one = kept[np.uint64(at)]
-                    prefetch(arena, one.start, 0)
+                    prefetch(arena, start_of(one), 0)
                     at = np.int64(one.before)
                     cursors[np.uint64(j)] = at
                     prefetch(kept, at, 0)
@@ -243,17 +272,19 @@ def gather(
             r = records[np.uint64(row)]
             f = flows[np.uint64(first + j)]
             orig = 1 if r.state & ORIG_IS_B else 0
-            o, q = dirs[np.uint64(2 * row + orig)], dirs[np.uint64(2 * row + 1 - orig)]
+            tcp = proto_of(r) == np.uint64(TCP)
+            o = dirs[np.uint64(settled_side(r, orig, dirs, kept, tcp))]
+            q = dirs[np.uint64(settled_side(r, 1 - orig, dirs, kept, tcp))]
             gather_flow(f, r, o, q, orig)
             n = np.int64(r.n_series)
             for k in range(n):
                 one = kept[np.uint64(paths[np.uint64(j), np.uint64(n - 1 - k)])]
                 s = packets[np.uint64(start + k)]
                 s.ts_ns, s.frame = one.ts_ns, one.frame
-                s.start, s.stop = one.start, np.int64(one.kept)
+                s.start, s.stop = start_of(one), np.int64(one.kept)
                 s.ip_bytes, s.payload_bytes = one.ip_bytes, one.payload_bytes
                 s.seq, s.capture, s.tcp_flags = one.seq, one.capture, one.tcp_flags
-                s.direction = np.int64(one.direction) ^ orig
+                s.direction = (np.int64(one.direction) & 1) ^ orig
             stop = start + n
             f.packets_start, f.packets_stop = start, stop
             f.frame, f.capture = packets[start].frame, packets[start].capture
@@ -272,7 +303,8 @@ def gather(
                     f.resp_start, f.resp_stop = begin, end
                 else:
                     f.orig_start, f.orig_stop = begin, end
-            state[GONE_BYTES] += np.int64(o.kept) + np.int64(q.kept)
+            give_back(r, free_dirs, state)
+            state[GONE_BYTES] += np.int64(r.kept)
             state[DUPLICATES] += np.int64(r.duplicates)
             state[GAPS] += np.int64(o.gaps) + np.int64(q.gaps)
             state[MISSING_BYTES] += np.int64(o.missing_bytes) + np.int64(q.missing_bytes)

@@ -1,17 +1,19 @@
 """Kernels: rows of the packet table -> live flows -> ended flows with their first packets.
 
-How this works. A live flow is one FLOW_RECORD and two DIR rows (direction 0 is from endpoint ``a``,
-the smaller one, so that the key has no direction); ``slots`` is an open-addressing table of a hash
-tag and the record's row, at most half full, full keys compared. Packets come in batches of 128 in
-three passes, so that memory is asked for before it is needed: key, hash and prefetch the slot;
-prefetch the record; find or make the flow and update it. Which endpoint is the smaller one is
-computed without a branch, as the processor would guess it wrong for every other packet.
+How this works. A live flow is one FLOW_RECORD and a DIR row for each direction that had two packets
+(direction 0 is from endpoint ``a``, the smaller one, so that the key has no direction); the
+statistics of a single packet are in the log. ``slots`` is an open-addressing table, at most half
+full: the record's row + 1 in as many bits as the table's size has, a hash tag in the others; full
+keys are compared. Packets come in batches of 128 in four passes, so that memory is asked for before
+it is needed: key, hash and prefetch the slot; prefetch the record; prefetch the direction; find or
+make the flow and update it. Which endpoint is the smaller one is computed without a branch, as the
+processor would guess it wrong for every other packet.
 
 The first packets of all flows are appended to one log (``kept``), and their first payload bytes to
 one ``arena``: memory is written in order, and nothing is moved when a flow ends. Each row names the
 flow's row before it. An ended flow is a copy of its record in ``ended``; ``gather`` makes FlowBatch
-rows of it, with payload that stays where it is. When much of the log belongs to flows that are
-gone, ``compact`` copies what lives into a new one.
+rows of it, with payload that stays where it is, and gives its directions back. When much of the log
+belongs to flows that are gone, ``compact`` copies what lives into a new one.
 
 The wrapper sees to it, before each call, that every array has room for whatever the call may add.
 Indexes are unsigned: a signed one is first looked at for its sign.
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 from classifier._jit import borrow, copy_bytes, inline, kernel, prefetch
 from classifier.tables import NO_WRAPPING, PACKET_LIMIT
 
-BATCH = 128
+BATCH = 32
 
 # Rows of ``state``
 (
@@ -46,8 +48,10 @@ BATCH = 128
     DUPLICATES,  # of ended flows, as the next two
     GAPS,
     MISSING_BYTES,
+    N_DIRS,  # rows of ``dirs`` ever used, with the first two, which are scratch
+    N_FREE_DIRS,
     N_STATE,
-) = range(18)
+) = range(20)
 
 MOST_KEPT = 1536
 TCP_HEAD = 2048  # bytes of each direction's stream that are kept
@@ -56,7 +60,9 @@ DATAGRAMS_WHOLE = 2  # per direction, up to MOST_KEPT: client hellos in QUIC, ke
 DATAGRAM_LATER = 128
 
 # Columns of ``keys``: the packets of a batch, endpoint ``a`` being the smaller one
-A_HI, A_LO, B_HI, B_LO, PORTS, HASH, SWAPPED, N_KEY = 0, 1, 2, 3, 4, 5, 6, 8
+A_HI, A_LO, B_HI, B_LO, PORTS, HASH, SWAPPED, ROW, N_KEY = 0, 1, 2, 3, 4, 5, 6, 7, 8
+SCRATCH_DIRS = 2
+LATER_FRAGMENT = 2  # bit of KEPT.direction, as of PACKET.fragment
 
 # Bits of FLOW_RECORD.state
 LIVE, ORIG_IS_B, SYN_SEEN, FIN_A, FIN_B, RESET, SEQ_A, SEQ_B = 1, 2, 4, 8, 16, 32, 64, 128
@@ -71,6 +77,8 @@ _NONE = np.uint64(NO_WRAPPING)
 _SEQ_LIMIT = np.int64(1) << 31
 _SEQ_MASK = (np.int64(1) << 32) - 1
 _ONE = np.uint64(1)
+_LOW32 = np.uint64(0xFFFFFFFF)
+_KEYS_MASK = 4 * BATCH - 1
 _BIT_EACH = np.uint64(0x0001_0001_0001_0001)
 _TOP_EACH = np.uint64(0x8000_8000_8000_8000)
 _SPREAD = np.uint64(0x0000_2000_4000_8001)  # times four bits: one bit in each 16, with _BIT_EACH
@@ -127,26 +135,45 @@ def same_key(r, key):
 
 
 @inline
-def tag_of(h):
-    """Slots hold tag << 32 | row + 1; an empty slot is 0."""
-    return h & np.uint64(0xFFFFFFFF00000000)
+def has_tag(slot, h, mask):
+    """Tell whether a slot is of this hash, as far as its tag says."""
+    return ((slot ^ (h >> np.uint64(32))) & ~mask & _LOW32) == np.uint64(0)
+
+
+@inline
+def likely_slot(h, slots):
+    """Return the slot of the first flow that may have this hash; 0 where there is none."""
+    mask = np.uint64(slots.size - 1)
+    at = h & mask
+    while slots[at] != 0 and not has_tag(np.uint64(slots[at]), h, mask):
+        at = (at + _ONE) & mask
+    return np.uint64(slots[at])
+
+
+@inline
+def slot_of(h, row, mask):
+    """Return a slot: the row + 1 in the mask's bits, the tag above; an empty slot is 0."""
+    return ((h >> np.uint64(32)) & ~mask) | np.uint64(row + 1)
 
 
 @kernel
 def rebuild(
     records: NDArray[Any],
-    n_records: int,
     slots: NDArray[Any],
+    state: NDArray[Any],
 ) -> None:
-    """Enter all live records into ``slots`` (uint64, power of two, all zero)."""
-    mask = np.int64(slots.size - 1)
-    for row in range(n_records):
-        if records[row].state & LIVE:
-            h = records[row].hash
-            at = np.int64(h & np.uint64(mask))
-            while slots[at] != np.uint64(0):
-                at = (at + 1) & mask
-            slots[at] = tag_of(h) | np.uint64(row + 1)
+    """Enter all live records into ``slots`` (uint32, power of two, all zero)."""
+    records, slots, state = borrow(records), borrow(slots), borrow(state)
+    mask = np.uint64(slots.size - 1)
+    seed = np.uint64(state[SEED])
+    for row in range(state[N_RECORDS]):
+        r = records[np.uint64(row)]
+        if r.state & LIVE:
+            h = hash_key(seed, r.a_hi, r.a_lo, r.b_hi, r.b_lo, r.ports)
+            at = h & mask
+            while slots[at] != 0:
+                at = (at + _ONE) & mask
+            slots[at] = slot_of(h, row, mask)
 
 
 @inline
@@ -171,11 +198,14 @@ def adopt_fragment(p, fragments, state):
 
 
 @inline
-def bytes_to_keep(proto, captured, side):
-    """Say how many of a packet's captured payload bytes to keep."""
+def bytes_to_keep(proto, captured, kept, payload_packets):
+    """Say how many of a packet's captured payload bytes to keep.
+
+    ``kept`` and ``payload_packets`` are those of the packets before it in its direction.
+    """
     if proto == TCP:
-        most = max(TCP_HEAD - np.int64(side.kept), TCP_LATER)
-    elif side.payload_packets < DATAGRAMS_WHOLE:
+        most = max(TCP_HEAD - kept, TCP_LATER)
+    elif payload_packets < DATAGRAMS_WHOLE:
         most = MOST_KEPT
     else:
         most = DATAGRAM_LATER
@@ -183,8 +213,23 @@ def bytes_to_keep(proto, captured, side):
 
 
 @inline
-def append_packet(r, side, p, direction, buf, kept, arena, state):
-    """Write down one of the first packets of a flow."""
+def start_of(s):
+    """Return where a row's payload begins in the arena."""
+    return (np.int64(s.start_high) << 32) | np.int64(s.start_low)
+
+
+@inline
+def put_start(s, at):
+    s.start_low = at & 0xFFFFFFFF
+    s.start_high = at >> 32
+
+
+@inline
+def append_packet(r, p, direction, digest, before, payload_packets, buf, kept, arena, state):
+    """Write down one of the first packets of a flow; return the bytes kept.
+
+    ``before`` and ``payload_packets`` are for ``bytes_to_keep``.
+    """
     row = state[N_KEPT]
     state[N_KEPT] = row + 1
     s = kept[np.uint64(row)]
@@ -196,18 +241,21 @@ def append_packet(r, side, p, direction, buf, kept, arena, state):
     s.ip_bytes = p.ip_bytes
     s.payload_bytes = p.payload_bytes
     s.seq = p.seq
+    s.digest = digest
     s.capture = p.capture
-    s.direction = direction
+    s.direction = direction | (p.fragment & LATER_FRAGMENT)
     s.tcp_flags = p.tcp_flags
     start = np.int64(p.payload_start)
-    captured = np.int64(p.payload_stop) - start if not p.fragment & 2 else 0
-    keep = bytes_to_keep(p.proto, captured, side) if captured > 0 else 0
+    captured = np.int64(p.payload_stop) - start if not p.fragment & LATER_FRAGMENT else 0
+    keep = bytes_to_keep(p.proto, captured, before, payload_packets) if captured > 0 else 0
     at = state[ARENA_TOP]
-    s.start, s.kept = at, keep
+    put_start(s, at)
+    s.kept = keep
     if keep > 0:
         copy_bytes(buf, start, keep, arena, at)
         state[ARENA_TOP] = at + keep
-        side.kept += keep
+        r.kept += keep
+    return keep
 
 
 @inline
@@ -223,17 +271,13 @@ def add_flags(counts, bits):
 
 
 @inline
-def update_tcp(r, side, p, from_b):
-    """Sequence numbers, closing, and flag counts."""
+def update_tcp(r, side, p, from_b, later_fragment):
+    """Sequence numbers and flag counts."""
     flags = np.int64(p.tcp_flags)
     side.flags_low = add_flags(side.flags_low, np.uint64(flags & 15))
     side.flags_high = add_flags(side.flags_high, np.uint64(flags >> 4))
-    if flags & FIN:
-        r.state |= FIN_B if from_b else FIN_A
-    if flags & RST:
-        r.state |= RESET
     known = SEQ_B if from_b else SEQ_A
-    if p.fragment & 2:  # has no header of its own: the segment's first fragment counted as short
+    if later_fragment:  # has no header of its own: the segment's first fragment counted as short
         if r.state & known:
             side.next_seq = (np.int64(side.next_seq) + np.int64(p.payload_bytes)) & _SEQ_MASK
         return
@@ -256,6 +300,16 @@ def update_tcp(r, side, p, from_b):
         side.retransmissions += 1
     elif length > 0 or ahead > 0:
         side.next_seq = (seq + length) & _SEQ_MASK
+
+
+@inline
+def clear_side(side):
+    side.packets = side.bytes = side.payload_bytes = 0
+    side.first_ns = side.last_ns = side.iat_min = side.iat_max = 0
+    side.bytes_sumsq = side.missing_bytes = side.flags_low = side.flags_high = 0
+    side.iat_sumsq = 0.0
+    side.payload_packets = side.bytes_min = side.bytes_max = 0
+    side.next_seq = side.retransmissions = side.gaps = side.digest = side.kept = 0
 
 
 @inline
@@ -282,6 +336,47 @@ def update_side(side, p):
 
 
 @inline
+def add_to_side(r, side, p, from_b, tcp, later_fragment, digest):
+    """Add a packet (PACKET or KEPT) to the statistics of its direction."""
+    if digest != np.uint32(0) and digest == side.digest:
+        r.duplicates += 1
+    side.digest = digest
+    if tcp:
+        update_tcp(r, side, p, from_b, later_fragment)
+    update_side(side, p)
+
+
+@inline
+def add_first(r, side, s, tcp):
+    """Make the statistics of a direction from its first packet, which is in the log."""
+    clear_side(side)
+    later_fragment = s.direction & LATER_FRAGMENT != 0
+    add_to_side(r, side, s, s.direction & 1 != 0, tcp, later_fragment, s.digest)
+    side.kept = s.kept
+
+
+@inline
+def side_of(r, direction, dirs, free_dirs, kept, tcp, state):
+    """Return the row of a direction's statistics, made from its first packet where it has none."""
+    row = np.int64(r.side[np.uint64(direction)])
+    if row > 0:
+        return row
+    if state[N_FREE_DIRS] > 0:
+        state[N_FREE_DIRS] -= 1
+        made = np.int64(free_dirs[np.uint64(state[N_FREE_DIRS])])
+    else:
+        made = state[N_DIRS]
+        state[N_DIRS] += 1
+    r.side[np.uint64(direction)] = made
+    side = dirs[np.uint64(made)]
+    if row < 0:
+        add_first(r, side, kept[np.uint64(~row)], tcp)
+    else:
+        clear_side(side)
+    return made
+
+
+@inline
 def first_tomb(tombs, h):
     """Return the first of the four rows, one cache line, in which this hash can be."""
     return np.int64(h & np.uint64(tombs.shape[0] - 1)) & ~(TOMB_WAYS - 1)
@@ -304,9 +399,35 @@ def find_tomb(tombs, h, make):
 
 
 @inline
-def remember(tombs, r):
+def mark_of(marks, h):
+    """Return which bit of ``marks``, one of a word, says that a tomb may have this hash."""
+    bit = (h >> np.uint64(32)) & np.uint64(64 * marks.size - 1)
+    return bit >> np.uint64(6), _ONE << (bit & np.uint64(63))
+
+
+@inline
+def is_marked(marks, h):
+    """Tell whether a tomb may have this hash: most flows are new, and need no look at the table."""
+    word, bit = mark_of(marks, h)
+    return marks[word] & bit != np.uint64(0)
+
+
+@inline
+def set_mark(marks, h):
+    word, bit = mark_of(marks, h)
+    marks[word] |= bit
+
+
+@inline
+def tomb_hash(key):
+    return hash_key(TOMB_SEED, key[A_HI], key[A_LO], key[B_HI], key[B_LO], key[PORTS])
+
+
+@inline
+def remember(tombs, marks, r):
     """Note an ended flow, so that one that goes on after it can name it as its parent."""
     h = hash_key(TOMB_SEED, r.a_hi, r.a_lo, r.b_hi, r.b_lo, r.ports)
+    set_mark(marks, h)
     row = find_tomb(tombs, h, True)
     tombs[row, 0] = h
     orig_is_b = np.uint64(1 if r.state & ORIG_IS_B else 0)
@@ -314,24 +435,29 @@ def remember(tombs, r):
 
 
 @kernel
-def move_tombs(tombs: NDArray[Any], to: NDArray[Any]) -> None:
-    """Enter all tombs into a larger table of them (uint64, (a power of two, 2), all zero)."""
+def move_tombs(tombs: NDArray[Any], to: NDArray[Any], marks: NDArray[Any]) -> None:
+    """Enter all tombs into a larger table of them (uint64, (a power of two, 2)) and its marks.
+
+    ``to`` and ``marks`` are all zero.
+    """
     for old in range(tombs.shape[0]):
         if tombs[old, 0] != np.uint64(0):
+            set_mark(marks, tombs[old, 0])
             row = find_tomb(to, tombs[old, 0], True)
             to[row, 0], to[row, 1] = tombs[old, 0], tombs[old, 1]
 
 
 @inline
-def begin(r, dirs, row, p, key, flow_id, parent, orig_is_b):
+def begin(r, p, key, flow_id, parent, orig_is_b):
     """Fill a record for a flow's first packet."""
     swapped = key[SWAPPED] != np.uint64(0)
     r.a_hi, r.a_lo, r.b_hi, r.b_lo = key[A_HI], key[A_LO], key[B_HI], key[B_LO]
-    r.ports, r.hash = key[PORTS], key[HASH]
+    r.ports = key[PORTS]
     r.first_ns = r.last_ns = p.ts_ns
     r.flow_id, r.parent = flow_id, parent
     r.tail = -1
-    r.n_series = r.duplicates = 0
+    r.n_series = r.duplicates = r.kept = 0
+    r.side[0] = r.side[1] = 0
     r.icmp = p.icmp
     r.iat_min = r.iat_max = 0
     r.iat_sumsq = 0.0
@@ -344,23 +470,12 @@ def begin(r, dirs, row, p, key, flow_id, parent, orig_is_b):
             orig_is_b = swapped
             state |= SYN_SEEN
     r.state = state | (ORIG_IS_B if orig_is_b else 0)
-    for d in range(2):
-        side = dirs[np.uint64(2 * row + d)]
-        side.packets = side.bytes = side.payload_bytes = 0
-        side.first_ns = side.last_ns = side.iat_min = side.iat_max = 0
-        side.bytes_sumsq = side.missing_bytes = side.flags_low = side.flags_high = 0
-        side.iat_sumsq = 0.0
-        side.payload_packets = side.bytes_min = side.bytes_max = 0
-        side.next_seq = side.retransmissions = side.gaps = side.digest = side.kept = 0
 
 
 @inline
-def end_flow(records, dirs, row, ended, ended_dirs, state):
-    k = state[N_ENDED]
-    ended[k] = records[row]
-    ended_dirs[2 * k] = dirs[2 * row]
-    ended_dirs[2 * k + 1] = dirs[2 * row + 1]
-    state[N_ENDED] = k + 1
+def end_flow(records, row, ended, state):
+    ended[state[N_ENDED]] = records[row]
+    state[N_ENDED] += 1
 
 
 @inline
@@ -377,34 +492,50 @@ def digest_of(p):
 
 
 @inline
-def find_or_make(
-    p, key, records, dirs, slots, free_records, ended, ended_dirs, tombs, idle, active, state
-):
-    """Return the row of the packet's flow, ending an older one on the same key where it must."""
+def is_over(r, p, idle, active):
+    """Tell whether a flow ended before this packet, and whether the packet begins a new one."""
+    syn = p.proto == TCP and p.tcp_flags & (SYN | ACK) == SYN
+    closed = r.state & RESET or (r.state & FIN_A and r.state & FIN_B)
+    late = (idle >= 0 and p.ts_ns - r.last_ns > idle) or (
+        active >= 0 and p.ts_ns - r.first_ns > active
+    )
+    return late or (syn and closed), syn
+
+
+@inline
+def find(key, records, slots):
+    """Return the row of the live flow with this key, or -1, and the slot where it is to be."""
     mask = np.uint64(slots.size - 1)
     h = key[HASH]
     at = h & mask
-    while slots[at] != np.uint64(0):
-        if tag_of(h) == tag_of(slots[at]):
-            row = np.int64(slots[at] & np.uint64(0xFFFFFFFF)) - 1
-            r = records[np.uint64(row)]
-            if same_key(r, key):
-                syn = p.proto == TCP and p.tcp_flags & (SYN | ACK) == SYN
-                closed = r.state & RESET or (r.state & FIN_A and r.state & FIN_B)
-                fresh = syn and closed
-                late = (idle >= 0 and p.ts_ns - r.last_ns > idle) or (
-                    active >= 0 and p.ts_ns - r.first_ns > active
-                )
-                if fresh or late:
-                    # A SYN begins anew; so it does where the old flow was swept away before
-                    parent = np.int64(-1) if syn else r.flow_id
-                    orig_is_b = r.state & ORIG_IS_B != 0
-                    end_flow(records, dirs, row, ended, ended_dirs, state)
-                    flow_id = state[NEXT_FLOW_ID]
-                    state[NEXT_FLOW_ID] += 1
-                    begin(r, dirs, row, p, key, flow_id, parent, orig_is_b)
-                return row
+    if key[ROW] != np.uint64(0) and same_key(records[key[ROW] - _ONE], key):
+        return np.int64(key[ROW]) - 1, at
+    while slots[at] != 0:
+        slot = np.uint64(slots[at])
+        if has_tag(slot, h, mask):
+            row = (slot & mask) - _ONE
+            if same_key(records[row], key):
+                return np.int64(row), at
         at = (at + _ONE) & mask
+    return np.int64(-1), at
+
+
+@inline
+def find_or_make(p, key, records, slots, free_records, ended, tombs, marks, idle, active, state):
+    """Return the row of the packet's flow, ending an older one on the same key where it must."""
+    row, at = find(key, records, slots)
+    if row >= 0:
+        r = records[np.uint64(row)]
+        over, syn = is_over(r, p, idle, active)
+        if over:
+            # A SYN begins anew; so it does where the old flow was swept away before
+            parent = np.int64(-1) if syn else r.flow_id
+            orig_is_b = r.state & ORIG_IS_B != 0
+            end_flow(records, row, ended, state)
+            flow_id = state[NEXT_FLOW_ID]
+            state[NEXT_FLOW_ID] += 1
+            begin(r, p, key, flow_id, parent, orig_is_b)
+        return row
     if state[N_FREE_RECORDS] > 0:
         state[N_FREE_RECORDS] -= 1
         row = np.int64(free_records[state[N_FREE_RECORDS]])
@@ -412,11 +543,11 @@ def find_or_make(
         row = state[N_RECORDS]
         state[N_RECORDS] += 1
     state[N_LIVE] += 1
-    slots[at] = tag_of(h) | np.uint64(row + 1)
+    slots[at] = slot_of(key[HASH], row, np.uint64(slots.size - 1))
     parent = np.int64(-1)
     orig_is_b = key[SWAPPED] != np.uint64(0)
-    th = hash_key(TOMB_SEED, key[A_HI], key[A_LO], key[B_HI], key[B_LO], key[PORTS])
-    tomb = find_tomb(tombs, th, False)
+    th = tomb_hash(key)
+    tomb = find_tomb(tombs, th, False) if is_marked(marks, th) else np.int64(-1)
     if tomb >= 0:
         parent = np.int64(tombs[tomb, 1] >> np.uint64(1))
         orig_is_b = tombs[tomb, 1] & np.uint64(1) != np.uint64(0)
@@ -425,14 +556,13 @@ def find_or_make(
             parent = np.int64(-1)
     flow_id = state[NEXT_FLOW_ID]
     state[NEXT_FLOW_ID] += 1
-    begin(records[np.uint64(row)], dirs, row, p, key, flow_id, parent, orig_is_b)
+    begin(records[np.uint64(row)], p, key, flow_id, parent, orig_is_b)
     return row
 
 
 @inline
-def update_flow(p, r, side, swapped, buf, kept, arena, state):
+def update_flow(p, r, direction, dirs, free_dirs, buf, kept, arena, state):
     """Add a packet to its flow."""
-    direction = 1 if swapped else 0
     p.flow_id = r.flow_id
     ts = p.ts_ns
     count = np.int64(r.n_series)  # all packets, as far as it matters here
@@ -443,22 +573,33 @@ def update_flow(p, r, side, swapped, buf, kept, arena, state):
         r.iat_sumsq += np.float64(iat) * np.float64(iat)
         r.first_ns = min(r.first_ns, ts)
         r.last_ns = max(r.last_ns, ts)
-    digest = digest_of(p)
-    if digest != np.uint32(0) and digest == side.digest:
-        r.duplicates += 1
-    side.digest = digest
-    if p.proto == TCP:
+    tcp = p.proto == TCP
+    if tcp:
+        flags = p.tcp_flags
         if (
-            p.tcp_flags & (SYN | ACK) == SYN
+            flags & (SYN | ACK) == SYN
             and not r.state & SYN_SEEN
             and r.parent < 0
             and count <= _EARLY
         ):
-            r.state = (r.state & ~ORIG_IS_B) | SYN_SEEN | (ORIG_IS_B if swapped else 0)
-        update_tcp(r, side, p, swapped)
+            r.state = (r.state & ~ORIG_IS_B) | SYN_SEEN | (ORIG_IS_B if direction else 0)
+        if flags & FIN:
+            r.state |= FIN_B if direction else FIN_A
+        if flags & RST:
+            r.state |= RESET
+    digest = digest_of(p)
+    no = np.int64(0)
+    if count < PACKET_LIMIT and r.side[np.uint64(direction)] == 0:
+        append_packet(r, p, direction, digest, no, no, buf, kept, arena, state)
+        r.side[np.uint64(direction)] = ~np.int64(r.tail)
+        return
+    side = dirs[np.uint64(side_of(r, direction, dirs, free_dirs, kept, tcp, state))]
     if count < PACKET_LIMIT:
-        append_packet(r, side, p, direction, buf, kept, arena, state)
-    update_side(side, p)
+        before, packets = np.int64(side.kept), np.int64(side.payload_packets)
+        side.kept += append_packet(
+            r, p, direction, digest, before, packets, buf, kept, arena, state
+        )
+    add_to_side(r, side, p, direction == 1, tcp, p.fragment & LATER_FRAGMENT != 0, digest)
 
 
 @kernel
@@ -469,11 +610,12 @@ def update(
     dirs: NDArray[Any],
     slots: NDArray[Any],
     free_records: NDArray[Any],
+    free_dirs: NDArray[Any],
     kept: NDArray[Any],
     arena: NDArray[Any],
     ended: NDArray[Any],
-    ended_dirs: NDArray[Any],
     tombs: NDArray[Any],
+    marks: NDArray[Any],
     fragments: NDArray[Any],
     counts: NDArray[Any],
     state: NDArray[Any],
@@ -486,74 +628,76 @@ def update(
     ----------
     packets : PACKET (n,), read; ``flow_id`` and the ports of later fragments written
     buf : uint8, read: what their payload fields index
-    records, dirs : FLOW_RECORD (m,), DIR (2 m,), read and written; room for n more records
-    slots : uint64, a power of two, less than half full with n more
-    free_records : int32 stack, read
+    records, dirs : FLOW_RECORD, DIR, read and written; room for n more of each
+    slots : uint32, a power of two, less than half full with n more
+    free_records, free_dirs : int32 stacks, read
     kept : KEPT, written; room for n more
     arena : uint8, written; room for MOST_KEPT bytes of each
-    ended, ended_dirs : FLOW_RECORD, DIR, written; room for n more
+    ended : FLOW_RECORD, written; room for n more
     tombs, fragments : uint64 (t, 2), powers of two, read and written
+    marks : uint64, a power of two, read: bits that ``remember`` set
     counts : int64, by Reason, added to
     state : int64 (N_STATE,)
     idle, active : int64, ns; negative = no such timeout
     """
     packets, buf, records, dirs = borrow(packets), borrow(buf), borrow(records), borrow(dirs)
-    slots, free_records, kept = borrow(slots), borrow(free_records), borrow(kept)
-    arena, ended, ended_dirs = borrow(arena), borrow(ended), borrow(ended_dirs)
-    tombs, fragments, state = borrow(tombs), borrow(fragments), borrow(state)
+    slots, free_records, free_dirs = borrow(slots), borrow(free_records), borrow(free_dirs)
+    kept, arena, ended = borrow(kept), borrow(arena), borrow(ended)
+    tombs, marks = borrow(tombs), borrow(marks)
+    fragments, state = borrow(fragments), borrow(state)
     n = packets.size
-    all_keys = np.empty((BATCH, N_KEY), np.uint64)
+    all_keys = np.empty((4 * BATCH, N_KEY), np.uint64)  # of four batches, used in turn
     keys = borrow(all_keys)
     seed = np.uint64(state[SEED])
     mask = np.uint64(slots.size - 1)
-    for first in range(0, n, BATCH):
-        size = min(BATCH, n - first)
-        for k in range(size):
-            p = packets[np.uint64(first + k)]
-            key = keys[np.uint64(k)]
+    now = state[NOW_NS]
+    for ahead in range(0, n + 3 * BATCH, BATCH):
+        for k in range(ahead, min(ahead + BATCH, n)):
+            p = packets[np.uint64(k)]
+            key = keys[np.uint64(k & _KEYS_MASK)]
             if p.reason == 0:
                 if p.fragment != 0:
                     adopt_fragment(p, fragments, state)
                 note_key(p, seed, key)
                 prefetch(slots, np.int64(key[HASH] & mask), 0)
-        for k in range(size):
-            if packets[np.uint64(first + k)].reason == 0:
-                key = keys[np.uint64(k)]
-                slot = slots[key[HASH] & mask]
+        for k in range(max(ahead - BATCH, 0), min(ahead, n)):
+            key = keys[np.uint64(k & _KEYS_MASK)]
+            key[ROW] = 0
+            if packets[np.uint64(k)].reason == 0:
+                slot = likely_slot(key[HASH], slots)
                 if slot == np.uint64(0):  # a new flow: it may go on after one that was swept away
-                    th = hash_key(TOMB_SEED, key[A_HI], key[A_LO], key[B_HI], key[B_LO], key[PORTS])
-                    prefetch(tombs, 2 * first_tomb(tombs, th), 0)
-                elif tag_of(slot) == tag_of(key[HASH]):
-                    row = np.int64(slot & np.uint64(0xFFFFFFFF)) - 1
-                    side = 2 * row + np.int64(key[SWAPPED])
-                    for line in range(2):
-                        prefetch(records, row, line)
-                        prefetch(dirs, side, line)
-        for k in range(size):
-            p = packets[np.uint64(first + k)]
+                    th = tomb_hash(key)
+                    if is_marked(marks, th):
+                        prefetch(tombs, 2 * first_tomb(tombs, th), 0)
+                else:
+                    key[ROW] = slot & mask
+                    row = np.int64(slot & mask) - 1
+                    prefetch(records, row, 0)
+                    prefetch(records, row, 1)
+        for k in range(max(ahead - 2 * BATCH, 0), min(ahead - BATCH, n)):
+            key = keys[np.uint64(k & _KEYS_MASK)]
+            if key[ROW] != np.uint64(0):
+                side_row = np.int64(records[key[ROW] - _ONE].side[key[SWAPPED]])
+                if side_row > 0:
+                    prefetch(dirs, side_row, 0)
+                    prefetch(dirs, side_row, 1)
+                elif side_row < 0:
+                    prefetch(kept, ~side_row, 0)
+        for k in range(max(ahead - 3 * BATCH, 0), min(ahead - 2 * BATCH, n)):
+            p = packets[np.uint64(k)]
             counts[p.reason] += 1
             if p.reason != 0:
                 continue
-            key = keys[np.uint64(k)]
+            key = keys[np.uint64(k & _KEYS_MASK)]
             row = find_or_make(
-                p,
-                key,
-                records,
-                dirs,
-                slots,
-                free_records,
-                ended,
-                ended_dirs,
-                tombs,
-                idle,
-                active,
-                state,
+                p, key, records, slots, free_records, ended, tombs, marks, idle, active, state
             )
-            state[NOW_NS] = max(state[NOW_NS], p.ts_ns)
-            swapped = key[SWAPPED] != np.uint64(0)
-            r = records[np.uint64(row)]
-            side_row = dirs[np.uint64(2 * row + np.int64(key[SWAPPED]))]
-            update_flow(p, r, side_row, swapped, buf, kept, arena, state)
+            now = max(now, p.ts_ns)
+            direction = np.int64(key[SWAPPED])
+            update_flow(
+                p, records[np.uint64(row)], direction, dirs, free_dirs, buf, kept, arena, state
+            )
+    state[NOW_NS] = now
 
 
 @kernel
@@ -569,7 +713,7 @@ def compact(
 
     Parameters
     ----------
-    records : FLOW_RECORD, read; ``tail`` written
+    records : FLOW_RECORD, read; ``tail`` and ``side`` written
     kept, arena : KEPT, uint8, read
     kept_to, arena_to : KEPT, uint8, written; room for what is not gone
     state : int64 (N_STATE,)
@@ -578,7 +722,7 @@ def compact(
     path = np.empty(PACKET_LIMIT, np.int64)
     top, size = np.int64(0), np.int64(0)
     for row in range(state[N_RECORDS]):
-        r = records[row]
+        r = records[np.uint64(row)]
         if not r.state & LIVE:
             continue
         n = np.int64(r.n_series)
@@ -590,8 +734,11 @@ def compact(
             kept_to[top] = kept[path[k]]
             s = kept_to[top]
             s.before = top - 1 if k > 0 else -1
-            copy_bytes(arena, s.start, s.kept, arena_to, size)
-            s.start = size
+            direction = np.uint64(s.direction & 1)
+            if r.side[direction] < 0:
+                r.side[direction] = ~top
+            copy_bytes(arena, start_of(s), np.int64(s.kept), arena_to, size)
+            put_start(s, size)
             size += np.int64(s.kept)
             top += 1
         r.tail = top - 1
@@ -602,12 +749,11 @@ def compact(
 @kernel
 def sweep(
     records: NDArray[Any],
-    dirs: NDArray[Any],
     before_ns: int,
     free_records: NDArray[Any],
     ended: NDArray[Any],
-    ended_dirs: NDArray[Any],
     tombs: NDArray[Any],
+    marks: NDArray[Any],
     state: NDArray[Any],
 ) -> int:
     """End live flows without a packet since ``before_ns``; return how many, resumable.
@@ -623,8 +769,8 @@ def sweep(
             if state[N_ENDED] == ended.size:
                 state[SWEEP_ROW] = row
                 return found
-            remember(tombs, r)
-            end_flow(records, dirs, row, ended, ended_dirs, state)
+            remember(tombs, marks, r)
+            end_flow(records, row, ended, state)
             r.state = 0
             free_records[state[N_FREE_RECORDS]] = row
             state[N_FREE_RECORDS] += 1

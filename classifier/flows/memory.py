@@ -3,8 +3,10 @@
 How this works: room for the most is asked of the system at once, which gives memory only for what is
 touched. A first touch costs the same for a page of 4 KiB as for a few more, so that 150 MiB of live flows
 took 100 ms of 240; pages of 2 MiB take a tenth of that. But where memory is in pieces, the system
-first moves other pages, for milliseconds. So large pages are asked for one by one, just before they are
-needed, and no more once they have cost more than small ones would have.
+first moves other pages, and where a virtual machine's host took them back, it gives them anew: either
+takes milliseconds. So large pages are asked for one by one, just before they are needed, and no more
+once they have cost more than small ones would have. (Asking for small pages many at a time, with
+MADV_POPULATE_WRITE, was tried: it gains nothing.)
 """
 
 import mmap
@@ -18,7 +20,7 @@ __all__ = ["Pages"]
 
 LARGE = 2 << 20
 LEAST_BYTES = 4 << 20  # of an array, to have pages of its own; also where NumPy asks for large ones
-SMALL_NS = 150_000  # what touching LARGE bytes costs in pages of 4 KiB
+SMALL_NS = 600_000  # what touching LARGE bytes costs in pages of 4 KiB: 512 of 1.2 us
 PATIENCE_NS = 10_000_000  # lost before small pages are left to it
 
 

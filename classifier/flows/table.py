@@ -18,7 +18,7 @@ __all__ = ["FlowTable"]
 BATCH_FLOWS = 2048
 MOST_FLOWS = 1_000_000  # live ones that room is made for at once
 MOST_PACKETS = 8192  # of a call of ``add``, before arrays must grow
-SLOTS = 1 << 19  # at first
+SLOTS = 1 << 16  # at first
 ARENA_BYTES = 2 << 30
 LEAST_GONE = 32 << 20  # bytes of ended flows in the log, before it is worth while to copy the rest
 TOMBS = 1 << 20  # ended flows that a later one can name as its parent: 16 MiB at most
@@ -38,8 +38,9 @@ class FlowTable:
 
     Notes
     -----
-    A live flow costs 384 bytes, 16 to 32 bytes of slot, 48 bytes for each of its first 32 packets,
-    and the payload bytes kept of those. What ended flows kept is freed when it is a third of all.
+    A live flow costs 128 bytes, 128 for each direction with two packets, 8 to 16 bytes of slot, 48
+    for each of its first 32 packets, and the payload bytes kept of those. What ended flows kept is
+    freed when it is a third of all.
     """
 
     def __init__(
@@ -62,14 +63,16 @@ class FlowTable:
         most = min(max_flows, MOST_FLOWS) + MOST_PACKETS
         self._records = _spacious(most, FLOW_RECORD)
         self._dirs = _spacious(2 * self._records.array.size, DIR)
+        self._state[k.N_DIRS] = k.SCRATCH_DIRS
         self._free_records = _spacious(self._records.array.size, np.dtype(np.int32))
-        self._slots = _all_ready(SLOTS, np.dtype(np.uint64))
+        self._free_dirs = _spacious(self._dirs.array.size, np.dtype(np.int32))
+        self._slots = _all_ready(SLOTS, np.dtype(np.uint32))
         self._kept: Pages
         self._arena: Pages
         self._new_log(self._records.array.size * PACKET_LIMIT, ARENA_BYTES)
         self._ended: NDArray[Any] = np.zeros(1024, FLOW_RECORD)
-        self._ended_dirs: NDArray[Any] = np.zeros(2048, DIR)
         self._tombs = _all_ready(2 * k.TOMB_WAYS, np.dtype(np.uint64)).array.reshape(-1, 2)
+        self._marks: NDArray[Any] = np.zeros(1, np.uint64)
         self._n_tombs = 0
         self._fragments = np.zeros((FRAGMENTS, 2), np.uint64)
         self._sweep_after = 0
@@ -134,11 +137,12 @@ class FlowTable:
             self._dirs.array,
             self._slots.array,
             self._free_records.array,
+            self._free_dirs.array,
             self._kept.array,
             self._arena.array,
             self._ended,
-            self._ended_dirs,
             self._tombs,
+            self._marks,
             self._fragments,
             self.counts,
             self._state,
@@ -157,11 +161,9 @@ class FlowTable:
         rows = np.flatnonzero(state & k.LIVE)
         rows = rows[np.argsort(self._records.array["flow_id"][rows])]
         for first in range(0, rows.size, BATCH_FLOWS):
-            yield self._gather(
-                self._records.array, self._dirs.array, rows[first : first + BATCH_FLOWS]
-            )
-        self._records.array["state"][: self._state[k.N_RECORDS]] = 0
-        self._state[[k.N_LIVE, k.N_RECORDS, k.N_FREE_RECORDS]] = 0
+            yield self._gather(self._records.array, rows[first : first + BATCH_FLOWS])
+        self._state[[k.N_LIVE, k.N_RECORDS, k.N_FREE_RECORDS, k.N_FREE_DIRS]] = 0
+        self._state[k.N_DIRS] = k.SCRATCH_DIRS
         self._slots.array[:] = 0
         self._compact()
 
@@ -172,10 +174,14 @@ class FlowTable:
         if used + n > self._records.array.size:
             size = max(used + n, self._records.array.size * 3 // 2)
             self._records = _grown(self._records, used, size)
-            self._dirs = _grown(self._dirs, 2 * used, 2 * size)
             self._free_records = _grown(self._free_records, used, size)
         self._records.prepare(used)
-        self._dirs.prepare(2 * used)
+        used = int(state[k.N_DIRS])
+        if used + n > self._dirs.array.size:
+            size = max(used + n, self._dirs.array.size * 3 // 2)
+            self._dirs = _grown(self._dirs, used, size)
+            self._free_dirs = _grown(self._free_dirs, used, size)
+        self._dirs.prepare(used)
         if 2 * (live + n) > self._slots.array.size:
             size = self._slots.array.size
             while 2 * (live + n) > size:
@@ -193,9 +199,9 @@ class FlowTable:
         self._arena.prepare(used)
         used = int(state[k.N_ENDED])
         if used + n > self._ended.size:
-            size = used + n + BATCH_FLOWS
-            self._ended = _grown_copy(self._ended, used, size)
-            self._ended_dirs = _grown_copy(self._ended_dirs, 2 * used, 2 * size)
+            larger = _all_ready(used + n + BATCH_FLOWS, FLOW_RECORD).array
+            larger[:used] = self._ended[:used]
+            self._ended = larger
 
     def _new_log(self, n_kept: int, n_bytes: int) -> None:
         self._kept = _spacious(n_kept, KEPT)
@@ -218,8 +224,8 @@ class FlowTable:
         if size == self._slots.array.size:
             self._slots.array[:] = 0
         else:
-            self._slots = _all_ready(size, np.dtype(np.uint64))
-        k.rebuild(self._records.array, int(self._state[k.N_RECORDS]), self._slots.array)
+            self._slots = _all_ready(size, np.dtype(np.uint32))
+        k.rebuild(self._records.array, self._slots.array, self._state)
 
     def _expire(self) -> Iterator[FlowBatch]:
         """End flows that are long idle, or too many; each packet pays for O(1) of the work."""
@@ -248,12 +254,11 @@ class FlowTable:
         while self._state[k.SWEEP_ROW] >= 0:
             found += k.sweep(
                 self._records.array,
-                self._dirs.array,
                 before_ns,
                 self._free_records.array,
                 self._ended,
-                self._ended_dirs,
                 self._tombs,
+                self._marks,
                 self._state,
             )
             if self._state[k.N_ENDED] >= BATCH_FLOWS or self._state[k.SWEEP_ROW] >= 0:
@@ -270,26 +275,26 @@ class FlowTable:
         if size > len(self._tombs):
             old = self._tombs
             self._tombs = _all_ready(2 * size, np.dtype(np.uint64)).array.reshape(-1, 2)
-            k.move_tombs(old, self._tombs)
+            self._marks = np.zeros(max(size // 256, 1), np.uint64)
+            k.move_tombs(old, self._tombs, self._marks)
 
     def _flush(self) -> Iterator[FlowBatch]:
         n = int(self._state[k.N_ENDED])
         for first in range(0, n, BATCH_FLOWS):
             rows = np.arange(first, min(first + BATCH_FLOWS, n))
-            yield self._gather(self._ended, self._ended_dirs, rows)
+            yield self._gather(self._ended, rows)
         self._state[k.N_ENDED] = 0
         self._compact()
 
-    def _gather(
-        self, records: NDArray[np.void], dirs: NDArray[np.void], rows: NDArray[np.int64]
-    ) -> FlowBatch:
-        n_packets, n_bytes = g.count(records, dirs, rows)
+    def _gather(self, records: NDArray[np.void], rows: NDArray[np.int64]) -> FlowBatch:
+        n_packets, n_bytes = g.count(records, rows)
         flows = np.empty(rows.size, FLOW)
         packets = np.empty(n_packets, SERIES)
         payload = np.empty(n_bytes, np.uint8)
         used = g.gather(
             records,
-            dirs,
+            self._dirs.array,
+            self._free_dirs.array,
             rows,
             self._kept.array,
             self._arena.array,
@@ -316,12 +321,6 @@ def _grown(pages: Pages, used: int, size: int) -> Pages:
     larger = Pages(size, pages.array.dtype)
     larger.prepare(0, used)
     larger.array[:used] = pages.array[:used]
-    return larger
-
-
-def _grown_copy(array: NDArray[Any], used: int, size: int) -> NDArray[Any]:
-    larger = _all_ready(size, array.dtype).array
-    larger[:used] = array[:used]
     return larger
 
 

@@ -9,6 +9,7 @@ from reading import Outcome, run
 
 from classifier.errors import ClassifierError
 from classifier.flows import FlowTable
+from classifier.flows import _kernels as k_
 from classifier.tables import FlowBatch
 from classifier.wire import open_capture
 
@@ -439,6 +440,61 @@ def test_what_lives_stays_as_it_was_while_what_ended_is_left_behind(
     assert seen[0] == seen[1]
     lasting = max(seen[0], key=lambda flow: len(flow[1]))
     assert lasting[3] == b"".join(b"%02d%02d" % divmod(i, 20) for i in range(32))
+
+
+def test_a_direction_that_is_first_heard_after_the_packets_shown_has_its_statistics() -> None:
+    asked = [at(i, ask(b"x" * 10)) for i in range(32)]
+    flow = only(flows_of(*asked, at(40, answer(b"late")), at(41.5, answer(b"later"))))
+    assert (flow["resp_packets"], flow["resp_payload_bytes"]) == (2, 9)
+    assert (flow["resp_first_ns"], flow["resp_iat_min"]) == (f.START + 40 * f.SECOND, 1.5e9)
+    assert (flow["orig_packets"], flow["orig_payload_packets"]) == (32, 32)
+    assert flow["packets_stop"] - flow["packets_start"] == 32
+
+
+def test_single_packets_of_a_direction_have_no_statistics_rows_and_ended_flows_give_theirs_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("classifier.flows.table.BATCH_FLOWS", 50)
+    table = FlowTable(idle_timeout_s=1)
+    used, flows = [], []
+    for n in range(6):
+        times = 1 if n == 0 else 2  # packets of each flow
+        records = [
+            at(10 * n + i / 1000 + k / 5000, ask(b"%d" % k, sport=2000 + i))
+            for i in range(300)
+            for k in range(times)
+        ]
+        for rows, buffer in open_capture(f.pcap(records, link=f.RAW)).batches():
+            for first in range(0, rows.size, 100):
+                flows += [b.flows for b in table.add(rows[first : first + 100], buffer)]
+        used.append(int(table._state[k_.N_DIRS]) - k_.SCRATCH_DIRS)
+    flows += [b.flows for b in table.finish()]
+    assert used[:2] == [0, 300]
+    assert max(used) < 700  # of 1,500 flows with two packets: two rounds live, and a batch to end
+    ended = np.sort(np.concatenate(flows), order="flow_id")
+    assert ended["orig_packets"].tolist() == [1] * 300 + [2] * 1500
+    assert ended["orig_payload_bytes"].tolist() == [1] * 300 + [2] * 1500
+    assert (ended["orig_iat_max"][300:] == 200_000).all()
+    assert (ended["resp_packets"] == 0).all()
+
+
+@pytest.mark.parametrize("least", [1 << 40, 0])
+def test_a_direction_goes_on_after_its_only_packet_was_copied(
+    monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    monkeypatch.setattr("classifier.flows.table.LEAST_GONE", least)
+    monkeypatch.setattr("classifier.flows.table.BATCH_FLOWS", 50)
+    first = [at(0, there(b"abc", seq=10)), at(0.1, back(b"de", seq=70))]
+    others = [at(0.2 + i / 1000, ask(b"y" * 500, sport=2000 + i)) for i in range(500)]
+    others += [at(2000 + i / 1000, ask(b"z" * 500, sport=3000 + i)) for i in range(500)]
+    between = [at(600, there(seq=13)), at(1200, there(seq=13)), at(1800, there(seq=13))]
+    then = [at(2300, back(b"fgh", seq=70))]
+    records = sorted(first + others + between + then, key=lambda r: r.ts_ns)
+    flow = flows_of(*records, idle_timeout_s=601, step=64).flows[0]
+    assert (flow["orig_packets"], flow["resp_packets"]) == (4, 2)
+    assert (flow["resp_payload_bytes"], flow["resp_retransmissions"]) == (5, 0)
+    assert (flow["resp_bytes_min"], flow["resp_bytes_max"]) == (42, 43)
+    assert flow["resp_iat_max"] == round(2299.9 * f.SECOND)
 
 
 def test_the_arrays_of_a_batch_belong_to_it() -> None:
