@@ -39,6 +39,7 @@ class Seen(NamedTuple):
     proto: int  # -1 where an extension header comes first
     src_port: int  # -1 where tshark shows none
     dst_port: int
+    outer: tuple[str, ...] = ()  # the layers around it
 
 
 def command(program: str, path: str) -> list[str]:
@@ -65,10 +66,10 @@ def read(program: str, path: str) -> dict[int, Seen | None]:
     )
     if done.returncode == _USAGE_ERROR and "Usage:" in done.stderr:
         raise RuntimeError(done.stderr)
-    return dict(_rows(done.stdout))
+    return dict(rows(done.stdout))
 
 
-def _rows(text: str) -> Iterator[tuple[int, Seen | None]]:
+def rows(text: str) -> Iterator[tuple[int, Seen | None]]:
     for line in text.splitlines():
         values = dict(zip(_FIELDS, line.split("|"), strict=True))
         yield int(values["frame.number"]), _seen(values)
@@ -95,4 +96,5 @@ def _seen(values: dict[str, str]) -> Seen | None:
         int(ipaddress.ip_address(values[f"{name}.dst"])),
         -1 if name == "ipv6" and proto in _EXTENSIONS else proto,
         *ports,
+        tuple(layers[: layers.index(name)]),
     )
