@@ -177,7 +177,8 @@ def replayed(options: argparse.Namespace, *, separate: bool | None = None) -> "I
         return made
 
     hashed = any(path.endswith(".parquet") for path in getattr(options, "out", ()))
-    with replay(sources, checked_settings(**settings), judging, hashed=hashed) as rows:
+    read_by = checked_settings(**settings)
+    with replay(sources, read_by, judging=judging, hashed=hashed) as rows:
         complain(*rows.reading.problems)
         yield rows
 

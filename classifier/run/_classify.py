@@ -139,7 +139,7 @@ def classify(
             known = read_labels(labels)
         return made
 
-    with replay(sources, checked_settings(**settings), judging, progress) as rows:
+    with replay(sources, checked_settings(**settings), progress, judging=judging) as rows:
         run = rows.run()
     for problem in run.problems:
         warnings.warn(str(problem), stacklevel=2)
@@ -216,14 +216,14 @@ class Replay:
 def replay(
     sources: list[Source],
     options: Options,
-    judging: Callable[[], Options],
     progress: bool | Progress | None = None,
     *,
+    judging: Callable[[], Options] | None = None,
     hashed: bool = False,
 ) -> Iterator[Replay]:
     """Read captures; nothing is warned about.
 
-    Large ones are read by ``options`` while ``judging`` opens the rest that options name.
+    With ``judging`` large ones are read by ``options`` while it opens the rest that options name.
     With ``hashed`` captures are hashed meanwhile, on another core, for ``write`` to Parquet.
 
     Yields
@@ -236,7 +236,8 @@ def replay(
             reading = Reading(sources, options, bar)
             with reading.ahead():
                 hashes = _in_thread(descriptions, reading.sources) if hashed else None
-                reading.options = judging()
+                if judging is not None:
+                    reading.options = judging()
                 from classifier.report.sorting import Sorter
 
                 sorter = stack.enter_context(Sorter())
