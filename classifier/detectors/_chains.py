@@ -13,6 +13,7 @@ Offsets are of the first message found, whose length (2 bytes, big-endian) stand
 """
 
 import re
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ LEAST_BYTES, STEP_MOST, DIFFERENT_LEAST = 25, 64, 10
 HEAD_LEAST = LENGTH_BYTES + LEAST_BYTES + LENGTH_BYTES + SECRET + SECRET_BYTES
 ENDS = ("start", "stop")
 CBC_LEAST, CBC_BLOCK = 36, 8  # header, MAC of 16, IV and a block of 8
+DULL_MOST = 8  # one byte of so many may be zero or repeat the one before
 RISING, BLOCKS = "packet ids rising", "in whole blocks"
 
 
@@ -40,8 +42,11 @@ def _is_secret(data: bytes, at: int) -> bool:
 
 
 def _is_mac(data: bytes, at: int) -> bool:
-    """Tell whether no packet id, below 2**24 in most sessions, stands before the secret."""
-    return data[at + PACKET_ID] != 0 and _is_secret(data, at + PACKET_ID)
+    """Tell whether MAC and IV stand behind a header, and no packet id or header of IP and TCP."""
+    secret = data[at + HEADER_BYTES : at + CBC_LEAST]
+    dull = sum(byte == 0 or byte == before for before, byte in pairwise(b"\0" + secret))
+    sound = secret[0] != 0 and max(secret) >= 0x80 and len(secret) >= SECRET_BYTES
+    return sound and DULL_MOST * dull <= len(secret)
 
 
 def _chain(data: bytes) -> tuple[int, str]:
@@ -62,6 +67,9 @@ def _chain(data: bytes) -> tuple[int, str]:
             return end, RISING
         next_size = int.from_bytes(data[after - LENGTH_BYTES : after], "big")
         blocks = min(size, next_size) >= CBC_LEAST and (size - next_size) % CBC_BLOCK == 0
+        third = after + next_size + LENGTH_BYTES
+        goes_on = data[third : third + HEADER_BYTES] or data[at : at + HEADER_BYTES]
+        blocks &= data[at : at + HEADER_BYTES].startswith(goes_on)
         if blocks and _is_mac(data, at) and _is_mac(data, after):
             return end, BLOCKS
     return 0, ""

@@ -63,6 +63,14 @@ def test_blocks_with_another_rest_or_peer_are_nothing():
     assert found(*inside(blocks(300), blocks(31), blocks(31))) == []
 
 
+def test_blocks_that_do_not_go_on_or_look_like_headers_of_tcp_are_nothing():
+    other = blocks(300)[:2] + b"\x48\0\0\4" + blocks(300)[6:]
+    assert found(*inside(blocks(300), blocks(84), blocks(148), other)) == []
+    header = bytes.fromhex("ff005048148c8f00000000a002fff0b96a0000020404ec0402080aa4704e7100")
+    some = [framed(b"\x49\0\1\xb2" + header + secret(68)) for _ in range(3)]
+    assert found(*inside(*some)) == []
+
+
 def test_four_messages_in_segments_of_their_own_among_parts_of_others_are_strong():
     def cut(data: bytes, side: int) -> P:
         return P(side, data[:60], wire=len(data))
