@@ -90,11 +90,17 @@ def _may_be_headless(heads: Heads) -> NDArray[np.bool_]:
         chosen &= heads.column(f"{side}_payload_packets") >= least
     rows = np.flatnonzero(chosen)
     tcp = heads.column("proto")[rows] == TCP
-    for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
-        head, kept = head[rows], kept[rows]
-        sound = (kept >= HEAD + LENGTH_BYTES) & ~(tcp & (head[:, 0] > HIGH_BYTE_MOST))
-        shifted = look_random(head, kept, LENGTH_BYTES, LENGTH_BYTES + HEAD)
-        sound &= np.where(tcp, shifted, look_random(head, kept, 0, HEAD))
+    sides = ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept))
+    for head, kept in sides:
+        high = head[rows, 0] > HIGH_BYTE_MOST
+        sound = (kept[rows] >= HEAD + LENGTH_BYTES) & ~(tcp & high)
+        rows, tcp = rows[sound], tcp[sound]
+    for head, kept in sides:
+        sound = np.zeros(rows.size, np.bool_)
+        for over_tcp, shift in ((False, 0), (True, LENGTH_BYTES)):
+            part = np.flatnonzero(tcp == over_tcp)
+            some = rows[part]
+            sound[part] = look_random(head[some], kept[some], shift, shift + HEAD)
         rows, tcp = rows[sound], tcp[sound]
     chosen[:] = False
     chosen[rows] = True

@@ -83,7 +83,7 @@ UDP = 17
 WIDTH = 34
 FRAME_LEAST, FRAME_MOST, SIDE_LEAST = 60, 1700, 2  # lengths over TCP; messages of each side
 KEEPALIVE = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
-MACS, REPLAY_BYTES = (0, 16, 20, 28, 32, 48, 64), 8
+MACS, REPLAY_BYTES = (0, 20), 8  # none and SHA1: what stands within a head's first bytes
 TIME_LEAST = 1_000_000_000  # 2001, the year of the first release
 STEP_MOST, RUN_LEAST, IPV6_BYTES = 64, 2, 40
 CLEAR_WIDTH = LENGTH_BYTES + max(MACS) + REPLAY_BYTES + IPV6_BYTES
@@ -256,7 +256,7 @@ def _begins_in_clear(heads: Heads) -> Mask:
         ("resp", heads.resp, heads.resp_kept),
     ):
         framed = tcp & (number(head, 0, LENGTH_BYTES) <= FRAME_MOST)
-        for mac, (may, shift) in itertools.product((0, 20), ((~tcp, 0), (framed, LENGTH_BYTES))):
+        for mac, (may, shift) in itertools.product(MACS, ((~tcp, 0), (framed, LENGTH_BYTES))):
             at = shift + mac + REPLAY_BYTES
             year, kind = head[:, at - 4], head[:, at]
             known = (kind == KEEPALIVE[0]) | (kind == 0x45) | (kind >> 4 == 6)
@@ -278,12 +278,13 @@ def _may_be_blocks(heads: Heads) -> Mask:
     """Choose flows that look random, and whose sizes (TCP: the first lengths) fit a layout."""
     chosen = may_be_headless(heads)
     tcp = heads.has_proto(TCP)
-    lengths = [number(head, 0, LENGTH_BYTES) for head in (heads.orig, heads.resp)]
     layouts = (*LAYOUTS, PLAIN_BLOCKS)
+    blocks = in_blocks(heads, chosen & ~tcp, min(layout.block for layout in layouts))
+    rows = np.flatnonzero(chosen & tcp)
+    lengths = [number(head[rows], 0, LENGTH_BYTES) for head in (heads.orig, heads.resp)]
     fits = [np.logical_and(*map(layout.fits, lengths)) for layout in layouts]
-    block = min(layout.block for layout in layouts)
-    blocks = in_blocks(heads, chosen & ~tcp, block)
-    return blocks | (chosen & tcp & np.logical_or.reduce(fits))
+    blocks[rows] = np.logical_or.reduce(fits)
+    return blocks
 
 
 def select(heads: Heads) -> NDArray[np.bool_]:

@@ -222,26 +222,29 @@ def _judge_udp(batch: FlowBatch) -> list[Evidence]:
         Case(runs, RUNS, first, last, counts.sum(axis=1)),
         Case(some > RUN_LEAST, RUN, first, last, some),
         *_blocks(batch),
-        _clear(m),
+        *_clear(m),
     ]
     return report(batch, DETECTOR.name, cases, np.zeros(batch.flows.size, np.bool_))
 
 
-def _clear(m: Messages) -> Case:
+def _clear(m: Messages) -> list[Case]:
     """Return which flows are probes and frames behind a sequence, as 1.0 sends them in clear."""
-    size, kind, version = m.wire - INNER, m.be(TYPE, 2), m.be(INNER, 1) >> 4
+    kind, probe = m.be(TYPE, 2), _is_probe(m.bytes, m.kept)
+    if m.count(probe | np.isin(kind, (IPV4, IPV6, ARP))).min(axis=1).max(initial=0) < CLEAR_LEAST:
+        return []
+    size, version = m.wire - INNER, m.be(INNER, 1) >> 4
     length = np.select(
         [(kind == IPV4) & (version == 4), (kind == IPV6) & (version == 6), kind == ARP],
         [m.be(INNER + 2, 2), m.be(INNER + 4, 2) + IPV6_BYTES, np.full(size.size, ARP_BYTES)],
         1 << 16,
     )
     ours = (size >= length) & (size <= length + MAC_MOST)
-    ours |= _is_probe(m.bytes, m.kept) & m.random(INNER, WIDTH)
+    ours |= probe & m.random(INNER, WIDTH)
     ours &= (m.kept >= INNER + IPV6_BYTES // 2) & (m.be(0, 4) > 0)
     counts = m.run(ours, np.zeros_like(size), m.be(0, 4), STEP_MOST)
     few = 4 * m.count(~ours).sum(axis=1) <= m.count(ours).sum(axis=1)
     holds = few & (counts.min(axis=1) >= CLEAR_LEAST)
-    return Case(holds, CLEAR, m.first(ours), m.both(ours), counts.sum(axis=1))
+    return [Case(holds, CLEAR, m.first(ours), m.both(ours), counts.sum(axis=1))]
 
 
 def _is_probe(head: NDArray[np.uint8], kept: NDArray[np.int64]) -> Mask:
