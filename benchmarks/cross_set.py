@@ -11,6 +11,7 @@ knows too little about to call anything (*silent*).
 """
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def readable(labels: Path) -> Examples:
             parts.append(examples_of([path], labels))
         except ClassifierError:
             continue  # damaged on purpose, or without a labelled flow
-    names = ("features", "labels", "families", "applications", "groups", "packets")
+    names = [field.name for field in fields(Examples)]
     return Examples(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 

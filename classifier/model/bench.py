@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.model.learned import log_odds
-from classifier.model.measures import Measures, measure
+from classifier.model.measures import Measures, area, measure, recall_at
 from classifier.model.schema import BLOCKS
 
 __all__ = ["KINDS", "importance", "kind_of", "learning_curve", "resampled"]
@@ -123,10 +123,10 @@ def resampled(
     _, starts, counts = np.unique(names[order], return_index=True, return_counts=True)
     drawn = []
     for _ in range(RESAMPLES):
-        some = rng.integers(starts.size, size=starts.size)
-        rows = np.concatenate([order[starts[i] : starts[i] + counts[i]] for i in some])
-        found = measure(labels[rows], said[rows])
-        drawn.append((found.auc, found.recall_at[0.01]))
+        picked = rng.integers(starts.size, size=starts.size)
+        rows = np.concatenate([order[starts[i] : starts[i] + counts[i]] for i in picked])
+        tunnel, some = labels[rows] == 1, said[rows]
+        drawn.append((area(tunnel, some), recall_at(tunnel, some, 0.01)))
     low, high = np.nanquantile(np.array(drawn), (0.025, 0.975), axis=0)
     return {
         "auc_interval": [float(low[0]), float(high[0])],

@@ -1,5 +1,6 @@
 """Labelled flows, which of them a model is asked about, and which none is trained on."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,8 @@ class Examples:
     families, applications, groups : ndarray of object (str), shape (n,)
         Of tunnels; as named; the capture.
     packets : ndarray of int64, shape (n,)
+    detected : ndarray of float64, shape (n,), optional
+        Probability by detectors alone; 0 where left out.
     """
 
     features: NDArray[np.float32]
@@ -52,6 +55,7 @@ class Examples:
     applications: NDArray[np.object_]
     groups: NDArray[np.object_]
     packets: NDArray[np.int64]
+    detected: NDArray[np.float64] | None = None
 
     def of(self, rows: NDArray[Any]) -> "Examples":
         """Return some of them."""
@@ -62,7 +66,20 @@ class Examples:
             self.applications[rows],
             self.groups[rows],
             self.packets[rows],
+            None if self.detected is None else self.detected[rows],
         )
+
+    @property
+    def by_detectors(self) -> NDArray[np.float64]:
+        """Probability by detectors alone."""
+        return np.zeros(self.labels.size) if self.detected is None else self.detected
+
+    @property
+    def scenarios(self) -> NDArray[np.object_]:
+        """The captures' names without a last number: runs of one scenario differ in that alone."""
+        names, place = np.unique(self.groups.astype(str), return_inverse=True)
+        stems = [re.sub(r"-\d+(\.\w+)*$", "", name) for name in names.tolist()]
+        return np.array(stems, object)[place.reshape(-1)]
 
     @property
     def in_scope(self) -> NDArray[np.bool_]:

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 __all__ = [
     "BASE_RATES",
     "Measures",
+    "area",
     "calibration_error",
     "interval",
     "measure",
     "recall_at",
     "reliability",
     "restated_precision",
+    "threshold_at",
 ]
 
 BASE_RATES = (0.1, 0.01, 0.001, 0.0001)
@@ -102,7 +104,7 @@ def measure(
     return Measures(
         flows=labels.size,
         tunnels=int(tunnel.sum()),
-        auc=_auc(tunnel, probability),
+        auc=area(tunnel, probability),
         found=int((tunnel & said).sum()),
         false=int((~tunnel & said).sum()),
         recall_at={rate: recall_at(tunnel, probability, rate) for rate in (0.01, 0.001)},
@@ -112,7 +114,7 @@ def measure(
     )
 
 
-def _auc(tunnel: NDArray[np.bool_], probability: NDArray[np.float64]) -> float:
+def area(tunnel: NDArray[np.bool_], probability: NDArray[np.float64]) -> float:
     """Return the area under the ROC curve by ranks; ties count half."""
     n, m = int(tunnel.sum()), int((~tunnel).sum())
     if not n or not m:
@@ -129,12 +131,16 @@ def recall_at(
 
     Ties with the threshold are not found: the rate is never exceeded.
     """
-    ordinary = np.sort(probability[~tunnel])
+    ordinary = probability[~tunnel]
     if not ordinary.size or not tunnel.any():
         return math.nan
-    allowed = int(false_rate * ordinary.size)
-    threshold = ordinary[ordinary.size - allowed - 1]
-    return float((probability[tunnel] > threshold).mean())
+    return float((probability[tunnel] > threshold_at(ordinary, false_rate)).mean())
+
+
+def threshold_at(ordinary: NDArray[np.float64], false_rate: float) -> float:
+    """Return what no more than this share of ordinary flows exceeds."""
+    ordered = np.sort(ordinary)
+    return float(ordered[ordered.size - int(false_rate * ordered.size) - 1])
 
 
 def reliability(

@@ -89,7 +89,8 @@ def _ranks(features: NDArray[np.float32], quantiles: NDArray[np.float32]) -> NDA
     columns = np.ascontiguousarray(features.T)
     place = np.empty(columns.shape, np.int16)
     if features.shape[0] <= _FEW:  # one comparison with all quantiles: less to call
-        place[:] = (columns[:, :, None] >= quantiles[:, None]).sum(axis=2)
+        above = columns[:, :, None] >= quantiles[:, None]
+        np.add.reduce(above.view(np.int8), axis=2, dtype=np.int16, out=place)
     else:
         for edges, values, out in zip(quantiles, columns, place, strict=True):
             out[:] = edges.searchsorted(values, "right")
@@ -136,6 +137,7 @@ def learn_novelty(
     ranks = _ranks(features[rows], quantiles)
     chosen = _spread(ranks, n_seen, int(rng.integers(rows.size)))
     seen, seen_groups = ranks[chosen], groups[rows[chosen]]
+    spend(rows.size * len(seen) // _FLOWS)
     apart = np.zeros(rows.size)
     for group in np.unique(groups[rows].astype(str)):
         mine = groups[rows] == group

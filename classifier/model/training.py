@@ -2,12 +2,15 @@
 
 How this works: captures, not flows, are what is split: flows of one capture share hosts, paths and
 clocks, so a random split asks a model to recognise captures. Each capture is predicted by a model that
-was trained without it; from those predictions come all figures and the calibration. The model
-itself is then trained on everything.
+was trained without it; from those predictions come the figures. Calibration, and a second set of figures,
+come from predictions that saw no run of the row's *scenario*: what software has never been seen is the
+usual case elsewhere, and a model that knows it is too sure. The model itself is then trained on
+everything. In training the tunnels of a capture weigh as much together as those of any other, and so do its
+other flows: one capture of a proxy has hundreds of flows, one of a VPN has one.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +27,19 @@ from classifier.model.examples import (
     Examples,
     repeated,
 )
+from classifier.model.figures import (
+    Fit,
+    Fold,
+    Progress,
+    baselines,
+    bins,
+    figures,
+    left_out,
+    share_of,
+    together,
+)
 from classifier.model.learned import Model, log_odds, shrunk, unasked
-from classifier.model.measures import Measures, measure, reliability
+from classifier.model.measures import Measures, measure
 from classifier.model.novelty import learn_novelty
 from classifier.model.schema import FEATURE_NAMES, FEATURE_SCHEMA_VERSION
 from classifier.model.trees import trees_of
@@ -34,11 +48,10 @@ __all__ = ["CIRCUMVENTION", "Examples", "Outcome", "evaluate", "train"]
 
 #: Of the shares of tunnels among flows that a probability may speak of.
 PREVALENCE = 0.01
-N_FEATURES = 64
 FOLDS = 5
-
-Progress = Callable[[str], None]
-Fold = tuple[NDArray[Any], NDArray[Any]]
+#: Likeness to training flows that a model asks for: of the shares tried on scenarios left out, the
+#: largest at which at most one in a thousand ordinary flows was called a tunnel.
+SHARE_LIKE = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,54 +131,54 @@ def train(
     learnt = examples.of(usable & ~circumvention)
     _check(learnt)
     base = estimator if estimator is not None else boosting(seed)
-    tell("choosing features")
-    columns = _choose(learnt, seed)
+    columns = _usable_columns(learnt.features)
+    known = learnt.features[:, columns]
+    weights = capture_weights(learnt)
+
+    def fit(rows: NDArray[Any] | slice) -> Any:
+        return _fit(base, known[rows], learnt.labels[rows], weights[rows])
+
     tell("predicting each capture without it")
     folds = list(_folds(learnt, split, seed))
-    unseen, apart, fitted = _predicted(base, learnt, columns, folds, seed, tell)
-    slope, intercept = _calibrated(unseen, learnt.labels)
+    seen = _predicted(fit, learnt, known, folds, seed, tell)
+    tell("predicting each scenario without it")
+    far_folds = _scenario_folds(learnt, split, seed)
+    far = _predicted(fit, learnt, known, far_folds, seed, tell) if far_folds else seen
+    slope, intercept = _calibrated(far.said, learnt.labels, weights)
     tell("training on all captures")
-    known = learnt.features[:, columns]
-    novelty = learn_novelty(known, learnt.groups, seed=seed)
+    novelty = learn_novelty(known, learnt.groups, share=SHARE_LIKE, seed=seed)
     features = tuple(FEATURE_NAMES[i] for i in columns)
-    model = Model(
-        name,
-        features,
-        trees_of(_fit(base, known, learnt.labels)),
-        slope,
-        intercept,
-        novelty,
-        SCOPE,
-        LEAST_PACKETS,
-        {},
-    )
+    trees = trees_of(fit(slice(None)))
+    model = Model(name, features, trees, slope, intercept, novelty, SCOPE, LEAST_PACKETS, {})
     tell("measuring")
-    probability = shrunk(slope * unseen + intercept, apart)
     asked = learnt.in_scope
     report = {
         "split": split + ("" if split == "grouped" else " (optimistic)"),
         "folds": FOLDS,
         "seed": seed,
         "captures": int(np.unique(learnt.groups.astype(str)).size),
+        "scenarios": int(np.unique(learnt.scenarios.astype(str)).size),
         "flows": int(learnt.labels.size),
         "tunnels": int(learnt.labels.sum()),
         "repeated_rows": repeated(learnt),
         "feature_schema_version": FEATURE_SCHEMA_VERSION,
-        "all_tunnels": measure(learnt.labels, probability, learnt.families).to_json(),
-        "in_scope": measure(
-            learnt.labels[asked], probability[asked], learnt.families[asked]
-        ).to_json(),
-        "reliability": reliability(learnt.labels[asked] == 1, probability[asked]).tolist(),
-        "silent": _share_of(apart[asked] < 1, learnt.labels[asked]),
-        "baselines": _baselines(learnt, columns, folds, seed, tell),
-        "left_out_families": _left_out(base, learnt, columns, (slope, intercept), tell),
     }
+    for key, one in {"": seen, "scenario_": far}.items():
+        probability = shrunk(slope * one.said + intercept, one.trust)
+        report[f"{key}all_tunnels"] = figures(learnt, probability, asked | True)
+        report[f"{key}in_scope"] = figures(learnt, probability, asked)
+        report[f"{key}together"] = together(examples, usable & ~circumvention, probability)
+        report[f"{key}reliability"] = bins(learnt, probability, asked)
+        report[f"{key}silent"] = share_of(one.trust[asked] < 1, learnt.labels[asked])
+    report["baselines"] = baselines(learnt, known, folds, seed, tell)
+    report["left_out_families"] = left_out(fit, learnt, known, (slope, intercept), tell)
     tell("exchanging features")
-    report["importance"] = importance(fitted, known, learnt.labels, model.features, asked, seed)
+    report["importance"] = importance(
+        seen.models, known, learnt.labels, model.features, asked, seed
+    )
     tell("learning from fewer captures")
     report["learning_curve"] = learning_curve(
-        lambda rows: _fit(base, known[rows], learnt.labels[rows]),
-        *(known, learnt.labels, learnt.groups, asked, folds, seed),
+        fit, known, learnt.labels, learnt.groups, asked, folds, seed
     )
     hidden = examples.of(circumvention & examples.in_scope)
     if hidden.labels.size:
@@ -224,14 +237,12 @@ def evaluate(model: Model, examples: Examples, *, threshold: float = 0.5) -> dic
     }
 
 
-def _choose(examples: Examples, seed: int) -> NDArray[np.int64]:
-    """Return the features that a forest uses most, of those that do not depend on the path.
+def _usable_columns(features: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the features that vary and do not depend on the path or on other flows.
 
     Times say more about a network than about what crosses it, and the other flows of a pair of
     endpoints more about a capture.
     """
-    from sklearn.ensemble import ExtraTreesClassifier
-
     told = np.array(
         [
             not (
@@ -244,23 +255,48 @@ def _choose(examples: Examples, seed: int) -> NDArray[np.int64]:
             for name in FEATURE_NAMES
         ]
     )
-    some = examples.features
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # columns without a value
-        varies = np.nanmax(some, axis=0) > np.nanmin(some, axis=0)
-    candidates = np.flatnonzero(told & varies)
-    forest = ExtraTreesClassifier(
-        200, min_samples_leaf=5, class_weight="balanced", random_state=seed
-    )
-    forest.fit(some[:, candidates], examples.labels)
-    best = np.argsort(-forest.feature_importances_, kind="stable")[:N_FEATURES]
-    return np.sort(candidates[best])
+        varies = np.nanmax(features, axis=0) > np.nanmin(features, axis=0)
+    return np.flatnonzero(told & varies)
 
 
-def _fit(base: Any, features: NDArray[np.float32], labels: NDArray[np.int8]) -> Any:
+def capture_weights(examples: Examples) -> NDArray[np.float64]:
+    """Return weights by which each capture counts alike in either class, which keep their sums."""
+    weights = np.zeros(examples.labels.size)
+    for label in (0, 1):
+        mine = examples.labels == label
+        _, place, counts = np.unique(
+            examples.groups[mine].astype(str), return_inverse=True, return_counts=True
+        )
+        weights[mine] = mine.sum() / counts.size / counts[place.reshape(-1)]
+    return weights
+
+
+def _fit(
+    base: Any,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int8],
+    weights: NDArray[np.float64] | None = None,
+) -> Any:
     from sklearn.base import clone
 
-    return clone(base).fit(features, labels)
+    empty = np.isnan(features).all(axis=0)
+    if empty.any():  # no value at all among these rows: boosting finds no bins for it
+        features = np.where(empty, np.float32(0), features)
+    return clone(base).fit(features, labels, sample_weight=weights)
+
+
+def _scenario_folds(examples: Examples, split: str, seed: int) -> list[Fold]:
+    """Return folds that keep the runs of a scenario on one side; none where that cannot be."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    scenarios = examples.scenarios.astype(str)
+    of_class = [np.unique(scenarios[examples.labels == label]).size for label in (0, 1)]
+    if split != "grouped" or min(of_class) < FOLDS:
+        return []
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    return list(folds.split(examples.features, examples.labels, scenarios))
 
 
 def _folds(examples: Examples, split: str, seed: int) -> Iterator[Fold]:
@@ -277,115 +313,45 @@ def _folds(examples: Examples, split: str, seed: int) -> Iterator[Fold]:
         raise ModelError(f"split {split!r}", remedy="give grouped or random")
 
 
+@dataclass(frozen=True, slots=True)
+class _Unseen:
+    """What models say of rows that they have not seen: log-odds, trust, and the models."""
+
+    said: NDArray[np.float64]
+    trust: NDArray[np.float64]
+    models: list[tuple[Any, NDArray[Any]]]
+
+
 def _predicted(
-    base: Any,
+    fit: Fit,
     examples: Examples,
-    columns: NDArray[np.int64],
+    known: NDArray[np.float32],
     folds: list[Fold],
     seed: int,
     tell: Progress,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], list[tuple[Any, NDArray[Any]]]]:
-    """Return what a model without each row's capture says of it, how much it trusts itself, and it."""
+) -> _Unseen:
     said = np.zeros(examples.labels.size)
     trust = np.zeros(examples.labels.size)
     models = []
     for i, (rows, held) in enumerate(folds, start=1):
         tell(f"fold {i} of {FOLDS}")
-        known = examples.features[rows][:, columns]
-        fitted = _fit(base, known, examples.labels[rows])
-        asked = np.ascontiguousarray(examples.features[held][:, columns])
+        fitted = fit(rows)
+        asked = np.ascontiguousarray(known[held])
         said[held] = log_odds(fitted.predict_proba(asked)[:, 1])
-        trust[held] = learn_novelty(known, examples.groups[rows], seed=seed).trust(asked)
+        novelty = learn_novelty(known[rows], examples.groups[rows], share=SHARE_LIKE, seed=seed)
+        trust[held] = novelty.trust(asked)
         models.append((fitted, held))
-    return said, trust, models
+    return _Unseen(said, trust, models)
 
 
-def _share_of(what: NDArray[np.bool_], labels: NDArray[np.int8]) -> dict[str, float]:
-    """Return the share of tunnels and of other flows that it holds for."""
-    return {
-        "tunnels": float(what[labels == 1].mean()) if (labels == 1).any() else 0.0,
-        "ordinary": float(what[labels == 0].mean()) if (labels == 0).any() else 0.0,
-    }
-
-
-def _calibrated(said: NDArray[np.float64], labels: NDArray[np.int8]) -> tuple[float, float]:
+def _calibrated(
+    said: NDArray[np.float64], labels: NDArray[np.int8], weights: NDArray[np.float64]
+) -> tuple[float, float]:
     """Return slope and intercept of log-odds (Platt 1999), shifted to the reference prevalence."""
     from sklearn.linear_model import LogisticRegression
 
-    fitted = LogisticRegression(C=1e6).fit(said[:, None], labels)
+    fitted = LogisticRegression(C=1e6).fit(said[:, None], labels, sample_weight=weights)
     slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
     share = float(labels.mean())
     shift = np.log(PREVALENCE / (1 - PREVALENCE)) - np.log(share / (1 - share))
     return max(slope, 1e-3), float(intercept + shift)
-
-
-def _shifted(said: NDArray[np.float64], slope: float, intercept: float) -> NDArray[np.float64]:
-    return np.asarray(1 / (1 + np.exp(-(slope * said + intercept))))
-
-
-def _baselines(
-    examples: Examples, columns: NDArray[np.int64], folds: list[Fold], seed: int, tell: Progress
-) -> dict[str, Any]:
-    """Return the figures of simpler models on the same folds."""
-    from sklearn.dummy import DummyClassifier
-    from sklearn.impute import SimpleImputer
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.tree import DecisionTreeClassifier
-
-    simple = {
-        "majority": DummyClassifier(strategy="prior"),
-        "nearest neighbour": make_pipeline(
-            SimpleImputer(strategy="constant", fill_value=-1.0),
-            StandardScaler(),
-            KNeighborsClassifier(1),
-        ),
-        "single tree": DecisionTreeClassifier(min_samples_leaf=5, random_state=seed),
-    }
-    figures = {}
-    for name, estimator in simple.items():
-        tell(f"baseline: {name}")
-        said = np.zeros(examples.labels.size)
-        for rows, held in folds:
-            fitted = _fit(estimator, examples.features[rows][:, columns], examples.labels[rows])
-            said[held] = fitted.predict_proba(examples.features[held][:, columns])[:, 1]
-        asked = examples.in_scope
-        figures[name] = measure(examples.labels[asked], said[asked]).to_json()
-    return figures
-
-
-def _left_out(
-    base: Any,
-    examples: Examples,
-    columns: NDArray[np.int64],
-    calibration: tuple[float, float],
-    tell: Progress,
-) -> dict[str, Any]:
-    """Return how many flows of each family a model finds that never saw the family.
-
-    The thresholds are those that one in a hundred and one in a thousand ordinary flows of captures that
-    this model has not seen either exceed.
-    """
-    table = {}
-    tunnels = examples.labels == 1
-    captures = examples.groups.astype(str)
-    for family in np.unique(examples.families[tunnels].astype(str)):
-        tell(f"without {family}")
-        mine = tunnels & (examples.families == family)
-        held = np.isin(captures, np.unique(captures[mine]))
-        if not (tunnels & ~held).any() or not (~tunnels & held).any():
-            continue
-        # other captures, and of none of them a flow of this family
-        fitted = _fit(base, examples.features[~held][:, columns], examples.labels[~held])
-        said = fitted.predict_proba(examples.features[held][:, columns])[:, 1]
-        found = measure(
-            np.where(mine[held], 1, 0).astype(np.int8)[mine[held] | ~tunnels[held]],
-            _shifted(log_odds(said), *calibration)[mine[held] | ~tunnels[held]],
-        )
-        table[str(family)] = {
-            "flows": int(mine.sum()),
-            "found": found.found,
-            "found_at_false_rate": {f"{k:g}": v for k, v in found.recall_at.items()},
-        }
-    return table

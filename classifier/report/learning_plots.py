@@ -70,7 +70,7 @@ def reliability(bins: Sequence[Sequence[float]]) -> "Figure":
     Parameters
     ----------
     bins : sequence of (float, float, float)
-        ``report["reliability"]`` of a model's card: mean probability, share of tunnels, flows.
+        ``report["scenario_reliability"]`` of a model's card: mean probability, share of tunnels, flows.
     """
     figure, axes = axes_of(4.8, 4.4)
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="as stated")
@@ -80,7 +80,7 @@ def reliability(bins: Sequence[Sequence[float]]) -> "Figure":
         axes.errorbar(said, share, yerr=errors, fmt="o", color=_BLUE, capsize=3)
         axes.annotate(f"n={int(n):,}", (said, share), xytext=(6, -10 if share else 6),
                       textcoords="offset points", size=8)  # fmt: skip
-    axes.set_title("On captures left out", loc="left")
+    axes.set_title("On scenarios left out", loc="left")
     axes.set_xlabel("stated probability of a tunnel")
     axes.set_ylabel("share that are tunnels, 95 % interval")
     axes.set_xlim(-0.05, 1.12)
