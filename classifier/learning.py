@@ -23,6 +23,9 @@ __all__ = ["examples_of", "train_to", "write_plots"]
 
 Progress = Callable[[str], None]
 
+#: Keys of a report by what was left out; the second where there were enough scenarios.
+_SPLITS = (("", "captures left out"), ("scenario_", "scenarios left out"))
+
 _HEADER = (
     *("flows", "tunnels", "area under ROC", "found at 0.5", "false at 0.5"),
     *("found at 1 % false", "at 0.1 % false", "calibration error"),
@@ -146,6 +149,7 @@ def train_to(
 def card_text(model: "Model") -> str:
     """Return a model's card for people."""
     card, report = model.card, model.card["report"]
+    far = report.get("scenarios_left_out", True)
     lines = [
         f"# {model.name}",
         "",
@@ -159,8 +163,12 @@ def card_text(model: "Model") -> str:
         f"- Asked about flows of {', '.join(model.applications)} with {model.least_packets} packets",
         f"  and more; flows farther from every training flow than {card['like']:.0%} of those are from the",
         "  other captures are only ranked: half of the log-odds above 0.005 count, 0.34 at most.",
-        f"- Calibrated (Platt) for {card['prevalence']:.0%} tunnels among the flows it speaks of, on scenarios left",
-        "  out whole: its word on software that it knows is more cautious than it need be.",
+        f"- Calibrated (Platt) for {card['prevalence']:.0%} tunnels among the flows it speaks of, on {_SPLITS[far][1]}"
+        + (
+            " whole:\n  its word on software that it knows is more cautious than it need be."
+            if far
+            else "."
+        ),
         "- Families of circumvention tools are not in its training data.",
         "",
         "## On captures that the predicting model has not seen",
@@ -174,11 +182,8 @@ def card_text(model: "Model") -> str:
         + "; ".join(
             f"{words} {_share(by['0.01'])} are found at 1 % false and {_share(by['0.001'])} at 0.1 %"
             for words, by in (
-                (words, report[key]["hidden_by_capture"])
-                for words, key in (
-                    ("captures left out", "together"),
-                    ("scenarios left out", "scenario_together"),
-                )
+                (words, report[f"{key}together"]["hidden_by_capture"])
+                for key, words in _SPLITS[: 1 + report.get("scenarios_left_out", True)]
             )
         )
         + ".",
@@ -214,7 +219,7 @@ def card_text(model: "Model") -> str:
 def _parts(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the figures of a report by what they are of."""
     rows = {}
-    for key, words in (("", "captures left out"), ("scenario_", "scenarios left out")):
+    for key, words in _SPLITS[: 1 + report.get("scenarios_left_out", True)]:
         rows[f"{words}: flows it is asked about"] = report[f"{key}in_scope"]
         rows[f"{words}: and tunnels with a name"] = report[f"{key}all_tunnels"]
         rows[f"{words}: with detectors, all flows"] = report[f"{key}together"]["all"]
@@ -241,6 +246,7 @@ def _bench_lines(report: dict[str, Any]) -> list[str]:
             f"| {point['auc']:.4f} ({_pair(point['auc_interval'], '.4f')}) "
             f"| {point['recall_at_1_percent']:.2%} ({_pair(point['recall_interval'], '.1%')}) |"
             for point in report["learning_curve"]
+            if point["auc_interval"]
         ),
         "",
         "## What it looks at",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.model.learned import log_odds
-from classifier.model.measures import Measures, area, measure, recall_at
+from classifier.model.measures import Measures, area, measure, plain, recall_at
 from classifier.model.schema import BLOCKS
 
 __all__ = ["KINDS", "importance", "kind_of", "learning_curve", "resampled"]
@@ -106,8 +106,8 @@ def learning_curve(
             {
                 "captures": round(float(captures), 1),
                 "tunnels": round(float(tunnels), 1),
-                "auc": found.auc,
-                "recall_at_1_percent": found.recall_at[0.01],
+                "auc": plain(found.auc),
+                "recall_at_1_percent": plain(found.recall_at[0.01]),
                 **resampled(labels[told], said[told], names[told], seed),
             }
         )
@@ -116,8 +116,11 @@ def learning_curve(
 
 def resampled(
     labels: NDArray[np.int8], said: NDArray[np.float64], names: NDArray[Any], seed: int
-) -> dict[str, list[float]]:
-    """Return 95 % intervals of area and recall at 1 % false positives over draws of captures."""
+) -> dict[str, list[float] | None]:
+    """Return 95 % intervals of area and recall at 1 % false positives over draws of captures.
+
+    None where no draw has both tunnels and other flows.
+    """
     rng = np.random.default_rng(seed)
     order = np.argsort(names, kind="stable")
     _, starts, counts = np.unique(names[order], return_index=True, return_counts=True)
@@ -126,8 +129,11 @@ def resampled(
         picked = rng.integers(starts.size, size=starts.size)
         rows = np.concatenate([order[starts[i] : starts[i] + counts[i]] for i in picked])
         tunnel, some = labels[rows] == 1, said[rows]
-        drawn.append((area(tunnel, some), recall_at(tunnel, some, 0.01)))
-    low, high = np.nanquantile(np.array(drawn), (0.025, 0.975), axis=0)
+        if tunnel.any() and not tunnel.all():
+            drawn.append((area(tunnel, some), recall_at(tunnel, some, 0.01)))
+    if not drawn:
+        return {"auc_interval": None, "recall_interval": None}
+    low, high = np.quantile(np.array(drawn), (0.025, 0.975), axis=0)
     return {
         "auc_interval": [float(low[0]), float(high[0])],
         "recall_interval": [float(low[1]), float(high[1])],
@@ -174,6 +180,8 @@ def importance(
         return measure(labels[rows], np.concatenate(parts))
 
     whole = measured(lambda some: None)
+    if np.isnan(whole.auc):
+        return []  # nothing to tell apart
     rng = np.random.default_rng(seed)
     kinds = np.array([kind_of(name) for name in columns])
     table = []

@@ -14,6 +14,7 @@ __all__ = [
     "calibration_error",
     "interval",
     "measure",
+    "plain",
     "recall_at",
     "reliability",
     "restated_precision",
@@ -55,18 +56,18 @@ class Measures:
         return {
             "flows": self.flows,
             "tunnels": self.tunnels,
-            "auc": _plain(self.auc),
+            "auc": plain(self.auc),
             "found": self.found,
-            "recall": _plain(self.recall),
+            "recall": plain(self.recall),
             "recall_interval": interval(self.found, self.tunnels),
             "false": self.false,
-            "false_rate": _plain(self.false_rate),
+            "false_rate": plain(self.false_rate),
             "false_rate_interval": interval(self.false, ordinary),
-            "recall_at_false_rate": {f"{k:g}": _plain(v) for k, v in self.recall_at.items()},
-            "calibration_error": _plain(self.calibration_error),
-            "brier": _plain(self.brier),
+            "recall_at_false_rate": {f"{k:g}": plain(v) for k, v in self.recall_at.items()},
+            "calibration_error": plain(self.calibration_error),
+            "brier": plain(self.brier),
             "precision_at_base_rate": {
-                f"{rate:g}": _plain(restated_precision(self.recall, self.false_rate, rate))
+                f"{rate:g}": plain(restated_precision(self.recall, self.false_rate, rate))
                 for rate in BASE_RATES
             },
             "families": {
@@ -188,5 +189,6 @@ def interval(k: int, n: int) -> list[float] | None:
     return [max(middle - half, 0.0), min(middle + half, 1.0)]
 
 
-def _plain(value: float) -> float | None:
+def plain(value: float) -> float | None:
+    """Return a value as JSON has it: None for not a number."""
     return None if math.isnan(value) else value

@@ -157,6 +157,7 @@ def train(
         "folds": FOLDS,
         "seed": seed,
         "captures": int(np.unique(learnt.groups.astype(str)).size),
+        "scenarios_left_out": bool(far_folds),
         "scenarios": int(np.unique(learnt.scenarios.astype(str)).size),
         "flows": int(learnt.labels.size),
         "tunnels": int(learnt.labels.sum()),

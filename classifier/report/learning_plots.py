@@ -25,6 +25,7 @@ def learning_curve(points: Sequence[Mapping[str, Any]]) -> "Figure":
         ``report["learning_curve"]`` of a model's card.
     """
     figure, axes = axes_of()
+    points = [point for point in points if point["auc_interval"]]
     captures = [point["captures"] for point in points]
     for key, bounds, colour, line, name in (
         ("recall_at_1_percent", "recall_interval", _BLUE, "-", "found at 1 % false positives"),
@@ -34,7 +35,8 @@ def learning_curve(points: Sequence[Mapping[str, Any]]) -> "Figure":
         low, high = np.array([point[bounds] for point in points]).reshape(-1, 2).T
         axes.plot(captures, values, line, color=colour, marker="o", label=name)
         axes.fill_between(captures, low, high, color=colour, alpha=0.15, lw=0)
-    axes.set_xscale("log")
+    if points:
+        axes.set_xscale("log")
     axes.set_title("On captures left out, 95 % over captures", loc="left")
     axes.set_xlabel("captures in training")
     axes.set_ylabel("share")

@@ -21,6 +21,7 @@ from classifier.model.files import load_model, save_model
 from classifier.model.learned import BASE_PROBABILITY, NAMED_PROBABILITY, shrunk, unasked
 from classifier.model.novelty import BEYOND
 from classifier.model.training import Examples, Outcome, capture_weights, evaluate, train
+from classifier.report.plots import have_matplotlib
 
 SIZE, ONES = FEATURE_NAMES.index("orig_size_mean"), FEATURE_NAMES.index("orig_seg1_ones")
 
@@ -183,6 +184,20 @@ def test_a_feature_that_few_captures_have_is_no_obstacle() -> None:
     report = train(replace(base, features=features), estimator=few).report
     assert len(report["learning_curve"]) == len(SHARES)
     assert report["in_scope"]["auc"] > 0.9
+
+
+def test_tunnels_that_all_have_names_leave_nothing_to_measure_and_a_report_of_plain_values(
+    tmp_path: Path,
+) -> None:
+    base = examples(captures=8)
+    applications = np.where(base.labels == 1, "openvpn", "tls").astype(object)
+    small = RandomForestClassifier(5, min_samples_leaf=3, random_state=1)
+    made = train(replace(base, applications=applications), estimator=small)
+    assert made.report["importance"] == []
+    assert {point["auc"] for point in made.report["learning_curve"]} == {None}
+    json.dumps(made.report, allow_nan=False)
+    if have_matplotlib():
+        write_plots(made, tmp_path)
 
 
 def test_each_capture_weighs_alike_in_either_class() -> None:
