@@ -39,7 +39,7 @@ Progress = Callable[[int, int], None]  # bytes read so far, bytes in all (0 = un
 
 _PACKET_BYTES = 1500  # packets of a capture are at least its size by this, but for offloaded ones
 _MUCH = 1 << 24  # bytes; reading them takes 10 ms
-_BATCHES_AHEAD = 4
+_BATCHES_AHEAD = 2
 #: The model that ``default`` means.
 DEFAULT_MODEL = "lab"
 

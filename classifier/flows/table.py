@@ -15,7 +15,7 @@ from classifier.tables import DIR, FLOW, FLOW_RECORD, KEPT, PACKET_LIMIT, SERIES
 
 __all__ = ["FlowTable"]
 
-BATCH_FLOWS = 2048
+BATCH_FLOWS = 4096
 MOST_FLOWS = 1_000_000  # live ones that room is made for at once
 MOST_PACKETS = 8192  # of a call of ``add``, before arrays must grow
 SLOTS = 1 << 16  # at first
