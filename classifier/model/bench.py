@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.model.learned import log_odds
 from classifier.model.measures import Measures, area, measure, plain, recall_at
 from classifier.model.schema import BLOCKS
+from classifier.model.trees import log_odds
 
 __all__ = ["KINDS", "importance", "kind_of", "learning_curve", "resampled"]
 

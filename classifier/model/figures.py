@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.model.examples import CIRCUMVENTION, SCOPE, Examples
-from classifier.model.learned import log_odds, unasked
+from classifier.model.learned import unasked
 from classifier.model.measures import measure, reliability, threshold_at
+from classifier.model.trees import log_odds
 
 __all__ = ["baselines", "bins", "figures", "left_out", "share_of", "together"]
 

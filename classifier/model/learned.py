@@ -83,7 +83,7 @@ class Model:
         -------
         ndarray of float64, shape (n_rows,)
         """
-        said = self.slope * log_odds(self.trees.score(matrix)) + self.intercept
+        said = self.slope * self.trees.log_odds(matrix) + self.intercept
         return shrunk(said, self.novelty.trust(matrix))
 
     def probability(
@@ -117,12 +117,6 @@ class Model:
         packets = flows["orig_packets"] + flows["resp_packets"]
         enough: NDArray[np.bool_] = packets >= self.least_packets
         return enough & _among(applications, self.applications)
-
-
-def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return log(p / (1 - p)), within +-14."""
-    inside = np.minimum(np.maximum(probability, 1e-6), 1 - 1e-6)  # np.clip calls more
-    return np.asarray(np.log(inside / (1 - inside)))
 
 
 def shrunk(said: NDArray[np.float64], trust: NDArray[np.float64]) -> NDArray[np.float64]:

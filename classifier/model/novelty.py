@@ -90,13 +90,14 @@ def _ranks(features: NDArray[np.float32], quantiles: NDArray[np.float32]) -> NDA
     place = np.empty(columns.shape, np.int16)
     if features.shape[0] <= _FEW:  # one comparison with all quantiles: less to call
         above = columns[:, :, None] >= quantiles[:, None]
-        np.add.reduce(above.view(np.int8), axis=2, dtype=np.int16, out=place)
+        ones = np.ones(quantiles.shape[1], np.float32)
+        place[:] = above.astype(np.float32) @ ones  # a product takes half a sum's time
     else:
         for edges, values, out in zip(quantiles, columns, place, strict=True):
             out[:] = edges.searchsorted(values, "right")
-    place[columns < quantiles[:, :1]] = BELOW
-    place[columns > quantiles[:, -1:]] = ABOVE
-    place[np.isnan(columns)] = MISSING
+    np.copyto(place, BELOW, where=columns < quantiles[:, :1])
+    np.copyto(place, ABOVE, where=columns > quantiles[:, -1:])
+    np.copyto(place, MISSING, where=np.isnan(columns))
     return np.ascontiguousarray(place.T)
 
 

@@ -38,11 +38,11 @@ from classifier.model.figures import (
     share_of,
     together,
 )
-from classifier.model.learned import Model, log_odds, shrunk, unasked
+from classifier.model.learned import Model, shrunk, unasked
 from classifier.model.measures import Measures, measure
 from classifier.model.novelty import learn_novelty
 from classifier.model.schema import FEATURE_NAMES, FEATURE_SCHEMA_VERSION
-from classifier.model.trees import trees_of
+from classifier.model.trees import log_odds, trees_of
 
 __all__ = ["CIRCUMVENTION", "Examples", "Outcome", "evaluate", "train"]
 

@@ -9,6 +9,7 @@ negated. Thresholds are float32, as features are: ``x <= t`` holds for the same 
 greatest float32 that is not above ``t``.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from classifier._jit import spend
 from classifier.errors import ModelError
 from classifier.model._tree_kernels import LEAVES, WIDTH, add_leaves, add_small_trees
 
-__all__ = ["Trees", "trees_of"]
+__all__ = ["Trees", "log_odds", "trees_of"]
 
 #: What a file may hold: a limit for hostile ones, far above any model that is of use.
 MOST_NODES, MOST_DEPTH, MOST_FEATURES = 5_000_000, 500, 100_000
@@ -30,6 +31,15 @@ _MANY = 2 * WIDTH
 _TURNED = 1024
 #: Trees that take a row as long as reading a packet, in plain Python.
 _TREES = 10
+#: How sure a model may be: log-odds of one in a million.
+_SURE = 1e-6
+_SUREST = math.log((1 - _SURE) / _SURE)
+
+
+def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log(p / (1 - p)), within +-14."""
+    inside = np.minimum(np.maximum(probability, _SURE), 1 - _SURE)  # np.clip calls more
+    return np.asarray(np.log(inside / (1 - inside)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,19 @@ class Trees:
         -------
         ndarray of float64, shape (n_rows,)
         """
+        sums = self._added(features)
+        if self.logistic:
+            with np.errstate(over="ignore"):
+                return np.asarray(1 / (1 + np.exp(-sums)))
+        return sums
+
+    def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the log-odds of what ``score`` returns, within +-14, shape (n_rows,)."""
+        sums = self._added(features)
+        return np.minimum(np.maximum(sums, -_SUREST), _SUREST) if self.logistic else log_odds(sums)
+
+    def _added(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the base and the leaves that each row comes to, added up."""
         features = np.ascontiguousarray(features, np.float32)
         if features.ndim != 2 or features.shape[1] != self.n_features:
             raise ModelError(
@@ -131,9 +154,6 @@ class Trees:
             twice = np.concatenate([features, -features], axis=1)
             columns = self.threshold, self.left, self.column, self.values
             add_leaves(twice, twice.reshape(-1), *columns, self.roots, self.depths, sums)
-        if self.logistic:
-            with np.errstate(over="ignore"):
-                return np.asarray(1 / (1 + np.exp(-sums)))
         return sums
 
     def _asked(self) -> "_Questions | None":
