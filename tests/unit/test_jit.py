@@ -177,7 +177,8 @@ def test_an_object_is_named_by_all_that_it_was_made_of(monkeypatch: pytest.Monke
     seen.append(name())
     monkeypatch.setattr(_native.machine(), "features", "+other")
     seen.append(name())
-    monkeypatch.setenv("NUMBA_BOUNDSCHECK", "1")
+    checked = os.environ.get("NUMBA_BOUNDSCHECK", "0") != "0"
+    monkeypatch.setenv("NUMBA_BOUNDSCHECK", "0" if checked else "1")
     seen.append(name())
     monkeypatch.setitem(globals(), "shifted", inline(lambda x: x - OFFSET))
     seen.append(name())
