@@ -263,6 +263,7 @@ def bind(code: bytes, args: tuple[Any, ...], returns: str) -> Callable[[tuple[An
 
 
 def _exception(problem: _Error) -> Exception:
+    # Part of the object whose code has just run: who can write the one can write the other
     error, arguments, _ = pickle.loads(ctypes.string_at(problem.text, problem.size))
     raised: Exception = error(*(arguments or ()))
     return raised
