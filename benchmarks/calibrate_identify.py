@@ -23,9 +23,11 @@ from pathlib import Path
 import numpy as np
 
 import classifier
+from classifier.evaluation import CIRCUMVENTION
+from classifier.identify import PROBABILITY
 from classifier.report.labels import match_labels, read_labels
 from classifier.report.text import columns_text
-from classifier.tables import FAMILIES, Kind
+from classifier.tables import FAMILIES, PREVALENCE, Kind, Strength
 
 PSEUDO = 10.0  # flows that the pooled odds of a strength count for
 BOUNDS = {"proof": (0.99, 0.9999), "strong": (0.5, 0.99), "weak": (0.0, 0.49)}
@@ -78,13 +80,40 @@ def posteriors(
     return result
 
 
+def calibration(
+    flows: list[tuple[str, set[tuple[str, str]]]], prevalence: float
+) -> list[tuple[str, int, int, float, float, float, float]]:
+    """Return (strength, VPN, ordinary flows, probability, its 95 % interval, the constant)."""
+    rank = {strength.label: strength for strength in Strength}
+    found: dict[Strength, Counter[bool]] = {strength: Counter() for strength in Strength}
+    for family, seen in flows:
+        if family not in CIRCUMVENTION:
+            strongest = max((rank[strength] for _, strength in seen), default=Strength.NONE)
+            found[strongest][family != ORDINARY] += 1
+    vpn, ordinary = (sum(counts[which] for counts in found.values()) for which in (True, False))
+    draw = np.random.default_rng(0)
+    rows = []
+    for strength in reversed(Strength):
+        here, there = found[strength][True], found[strength][False]
+        shares = [
+            draw.beta(seen + 0.5, everything - seen + 0.5, 100_000)
+            for seen, everything in ((here, vpn), (there, ordinary))
+        ]
+        point = (here + 0.5) / (vpn + 1) / ((there + 0.5) / (ordinary + 1))
+        odds = np.array([point, *np.quantile(shares[0] / shares[1], (0.025, 0.975))])
+        odds *= prevalence / (1 - prevalence)
+        p, low, high = (odds / (1 + odds)).tolist()
+        rows.append((strength.label or "none", here, there, p, low, high, PROBABILITY[strength]))
+    return rows
+
+
 def main() -> None:
     """Count, print, and write where asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--prevalence", type=float, default=0.01)
+    parser.add_argument("--prevalence", type=float, default=PREVALENCE)
     parser.add_argument("--write", action="store_true", help=f"keep the counts in {PLACE.name}")
     options = parser.parse_args()
     flows = [flow for folder in options.folders for flow in truths_and_evidence(folder)]
@@ -107,6 +136,12 @@ def main() -> None:
     table = [[*said, *counts[said], f"{found[said]:.4f}"] for said in rows]
     names = ["detector", "strength", "VPN", "ordinary", f"p(VPN) at {options.prevalence:g}"]
     print("\n" + columns_text(names, table, width=120, right=names[2:]))
+    names = ["strongest", "VPN", "ordinary", names[-1], "low", "high", "identify"]
+    rounded = [
+        [*map(str, row[:3]), *(f"{p:.4f}" for p in row[3:])]
+        for row in calibration(flows, options.prevalence)
+    ]
+    print("\n" + columns_text(names, rounded, width=120, right=names[1:]))
     if options.write:
         kept = {
             "made_by": "benchmarks/calibrate_identify.py",

@@ -1,8 +1,8 @@
 """Evidence + probability of a model -> is it a VPN, which, how surely.
 
-The probabilities below are *provisional*: they are set, not yet calibrated on captures outside
-training. What they must obey is fixed by contract: ``proof`` at least 0.99, ``strong`` at least
-0.5, and weak evidence alone stays below 0.5.
+A detector's evidence has the probability of its strength, calibrated on runs of the laboratory that no
+author of a detector had seen (DESIGN.md, note 39). The contract bounds them: ``proof`` is at least
+0.99, ``strong`` at least 0.5, and weak evidence alone stays below 0.5.
 """
 
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from classifier.tables import FAMILIES, Evidence, FlowBatch, Kind, Strength
 
-__all__ = ["Identification", "identify"]
+__all__ = ["PROBABILITY", "Identification", "identify"]
 
-# Provisional posteriors at a reference prevalence of 1 % VPN flows, by the strongest evidence.
-_PROBABILITY = {
+#: By the strongest evidence, at ``PREVALENCE``; counted by benchmarks/calibrate_identify.py.
+PROBABILITY = {
     Strength.NONE: 0.005,
     Strength.WEAK: 0.05,
     Strength.STRONG: 0.9,
-    Strength.PROOF: 0.999,
+    Strength.PROOF: 0.99,
 }
 
 
@@ -91,7 +91,7 @@ def identify(
     family = np.full(n, "", object)
     method = np.full(n, "", object)
     decided_packet, decided_ns, bytes_before = (np.zeros(n, np.int64) for _ in range(3))
-    vpn_probability = np.full(n, _PROBABILITY[Strength.NONE])
+    vpn_probability = np.full(n, PROBABILITY[Strength.NONE])
     if probability is not None:
         vpn_probability = probability.astype(np.float64)
         said = vpn_probability >= threshold
@@ -115,7 +115,7 @@ def identify(
         strength[flow] = best.strength
         method[flow] = "signature" if best.strength >= Strength.STRONG else "behaviour"
         if not bare[flow]:
-            vpn_probability[flow] = max(vpn_probability[flow], _PROBABILITY[best.strength])
+            vpn_probability[flow] = max(vpn_probability[flow], PROBABILITY[best.strength])
         packet[i] = best.packet
     if flows.size:
         decided_packet[flows] = packet - batch.flows["packets_start"][flows] + 1

@@ -108,7 +108,6 @@ def impact_of(
     base_rates: Sequence[float] | None = None,
     stale_days: Sequence[float] = STALE_DAYS,
     cgnat: Sequence[float] = CGNAT_SHARES,
-    provisional: bool = True,
 ) -> "Impact":
     """Return what a policy does to whom; see ``Run.impact``."""
     from classifier.policy import impact, mistakes
@@ -146,7 +145,6 @@ def impact_of(
         base_rates_source=source,
         decisions=impact.decision_curve(frame),
         scenarios=_scenarios(table, frame, options, stale_days, cgnat),
-        provisional=provisional,
     )
 
 

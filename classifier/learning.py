@@ -14,7 +14,7 @@ from classifier.errors import ClassifierError, ModelError
 from classifier.model.bench import KINDS
 from classifier.model.files import save_model
 from classifier.model.training import SHARE_LIKE, Examples, Outcome, train
-from classifier.tables import FAMILIES, Kind
+from classifier.tables import FAMILIES, PREVALENCE, Kind
 
 if TYPE_CHECKING:
     from classifier.model.learned import Model
@@ -135,7 +135,7 @@ def train_to(
             "trained": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "scikit_learn": sklearn.__version__,
             "source": source or "labelled captures",
-            "prevalence": 0.01,
+            "prevalence": PREVALENCE,
             "like": SHARE_LIKE,
             "flows_by_family": dict(zip(names.tolist(), counts.tolist(), strict=True)),
             "report": outcome.report,

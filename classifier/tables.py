@@ -21,6 +21,7 @@ __all__ = [
     "NO_WRAPPING",
     "PACKET",
     "PACKET_LIMIT",
+    "PREVALENCE",
     "PROTOCOL_NAMES",
     "SCHEMA_VERSION",
     "SERIES",
@@ -39,6 +40,9 @@ SCHEMA_VERSION = 1
 
 #: Packets of a flow whose sizes, times and first payload bytes are kept.
 PACKET_LIMIT = 32
+
+#: Share of VPN flows that shipped probabilities refer to.
+PREVALENCE = 0.01
 
 
 class Strength(IntEnum):

@@ -43,11 +43,10 @@ from classifier.model.measures import Measures, measure
 from classifier.model.novelty import learn_novelty
 from classifier.model.schema import FEATURE_NAMES, FEATURE_SCHEMA_VERSION
 from classifier.model.trees import log_odds, trees_of
+from classifier.tables import PREVALENCE
 
 __all__ = ["CIRCUMVENTION", "Examples", "Outcome", "evaluate", "train"]
 
-#: Of the shares of tunnels among flows that a probability may speak of.
-PREVALENCE = 0.01
 FOLDS = 5
 #: Likeness to training flows that a model asks for: of the shares tried on scenarios left out, the
 #: largest at which at most one in a thousand ordinary flows was called a tunnel.

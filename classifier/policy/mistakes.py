@@ -22,14 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.policy.impact import CAUSES, VERDICTS
+from classifier.tables import PREVALENCE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BASE_RATES", "REFERENCE", "arithmetic", "expected", "restated", "split"]
-
-#: Prevalence of VPNs that shipped probabilities refer to.
-REFERENCE = 0.01
+__all__ = ["BASE_RATES", "arithmetic", "expected", "restated", "split"]
 
 #: Base rates that precision is restated to: 10 % to 0.01 %.
 BASE_RATES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
@@ -162,7 +160,7 @@ def restated(
     if both:
         source = f"labels of {len(labelled)} flows ({int((labelled['truth'] == 1).sum())} VPNs)"
         return _from_labels(labelled, base_rates), source
-    source = f"probabilities at a reference prevalence of {REFERENCE:.0%}"
+    source = f"probabilities at a reference prevalence of {PREVALENCE:.0%}"
     return _from_probabilities(frame, base_rates), source
 
 
@@ -226,9 +224,9 @@ def _from_probabilities(frame: "pd.DataFrame", base_rates: Sequence[float]) -> "
         mean = float((1 - hit["vpn_probability"]).sum())
         n = len(frame)
         # Rates within each class, the capture taken to be at the reference prevalence
-        tpr = generator.gamma(flows - wrong + 0.5) / (n * REFERENCE)
-        fpr = generator.gamma(wrong + 0.5) / (n * (1 - REFERENCE))
-        centre = ((len(hit) - mean) / (n * REFERENCE), mean / (n * (1 - REFERENCE)))
+        tpr = generator.gamma(flows - wrong + 0.5) / (n * PREVALENCE)
+        fpr = generator.gamma(wrong + 0.5) / (n * (1 - PREVALENCE))
+        centre = ((len(hit) - mean) / (n * PREVALENCE), mean / (n * (1 - PREVALENCE)))
         rows += _table(verdict, tpr, fpr, centre, base_rates)
     result = pd.DataFrame(rows, columns=_RESTATED)
     # How many VPNs there were is not known, so neither is how many of a million flows are hit.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from classifier.report._layout import columns_text, safe_text
+from classifier.tables import PREVALENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,8 +93,6 @@ class Impact:
         Cumulative: how soon a box would have known.
     scenarios : pandas.DataFrame
         The same verdicts with the register off, stale, or with users behind CGNAT.
-    provisional : bool
-        Whether the probabilities are not calibrated yet.
     """
 
     policy: str
@@ -111,7 +110,6 @@ class Impact:
     base_rates_source: str
     decisions: "pd.DataFrame"
     scenarios: "pd.DataFrame"
-    provisional: bool = True
 
     def headline(self) -> list[str]:
         """Return the outcome in a few sentences, the harshest verdict first."""
@@ -175,8 +173,11 @@ class Impact:
     def notes(self) -> list[str]:
         """Return what a reader must know to read the figures right."""
         notes = []
-        if self.provisional:
-            notes.append("Probabilities of detectors are provisional: set, not yet calibrated.")
+        if (self.mistakes["source"] == "probabilities").any():
+            notes.append(
+                f"Probabilities were calibrated on laboratory runs, for {PREVALENCE:.0%} of flows being of a "
+                "VPN; how right they are elsewhere, labels tell."
+            )
         if not self.addresses and self.flows:
             notes.append("No address is inside; name the inside network with --local or local=.")
         if len(self.daily) == 1:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from classifier import __version__
 from classifier.pipeline import Options
-from classifier.tables import SCHEMA_VERSION
+from classifier.tables import PREVALENCE, SCHEMA_VERSION
 from classifier.wire import Source
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def meta_of(
         "register": options.registry.hash if options.registry is not None else None,
         "policy": policy_meta(options.policy),
         "model": _model_meta(options.model),
-        "probabilities": "provisional",
+        "probabilities": {"calibrated_on": "laboratory runs", "prevalence": PREVALENCE},
     }
 
 

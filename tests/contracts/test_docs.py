@@ -14,7 +14,7 @@ import classifier
 from classifier import cli, datasets
 from classifier.detectors.applications import SERVICES
 from classifier.evaluation import evaluate
-from classifier.identify import _PROBABILITY
+from classifier.identify import PROBABILITY
 from classifier.pipeline import Reading, make_options
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +112,7 @@ def test_accounting_page_has_every_key_and_no_other() -> None:
 
 def test_probabilities_in_the_detector_guide_are_those_of_the_code() -> None:
     text = text_of("docs/detectors.md")
-    for strength, probability in _PROBABILITY.items():
+    for strength, probability in PROBABILITY.items():
         word = f"`{strength.label}`" if strength.label else "none"
         assert re.search(rf"^\| {word} \|.*\| {probability} \|$", text, re.MULTILINE)
 
