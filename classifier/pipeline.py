@@ -8,6 +8,7 @@ the live flows outlives a batch. Where there is much to read, a thread does it a
 
 import contextlib
 import glob
+import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -279,6 +280,8 @@ class Reading:
         How many of ``problems`` are captures that could not be read at all.
     pairs : PairBook or None
         Where one is given, it sees the packets before their flows come out of ``batches``.
+    all_read : threading.Event
+        Set when no capture will be read on.
     """
 
     sources: list[Source]
@@ -290,6 +293,7 @@ class Reading:
     failed: int = 0
     accounting: Accounting = field(default_factory=Accounting)
     pairs: "PairBook | None" = None
+    all_read: threading.Event = field(default_factory=threading.Event)
     _done_bytes: int = 0
     _total_bytes: int = 0
     _position: int = 0
@@ -341,6 +345,12 @@ class Reading:
 
     def batches(self) -> Generator["FlowBatch", None, None]:
         """Yield ended flows; ``flow_id`` is dense over all captures, but batches are in no order."""
+        try:
+            yield from self._batches()
+        finally:
+            self.all_read.set()
+
+    def _batches(self) -> Iterator["FlowBatch"]:
         table, reassembly = self._new_table(), self._new_reassembly()
         offset = 0
         for source in self.sources:
@@ -354,6 +364,7 @@ class Reading:
                     self.pairs.forget()
                 offset += table.flows
                 table, reassembly = self._new_table(), self._new_reassembly()
+        self.all_read.set()
         for batch in self._close(table, reassembly, offset):
             yield _shifted(batch, offset)
 

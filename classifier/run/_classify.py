@@ -224,7 +224,8 @@ def replay(
     """Read captures; nothing is warned about.
 
     With ``judging`` large ones are read by ``options`` while it opens the rest that options name.
-    With ``hashed`` captures are hashed meanwhile, on another core, for ``write`` to Parquet.
+    With ``hashed`` captures are hashed for ``write`` to Parquet while flows are judged: not before,
+    as reading is what judging waits for.
 
     Yields
     ------
@@ -235,7 +236,7 @@ def replay(
         with compiling_shown(progress), ProgressBar(progress) as bar:
             reading = Reading(sources, options, bar)
             with reading.ahead():
-                hashes = _in_thread(descriptions, reading.sources) if hashed else None
+                hashes = _in_thread(_hashed_when_read, reading) if hashed else None
                 if judging is not None:
                     reading.options = judging()
                 from classifier.report.sorting import Sorter
@@ -263,6 +264,11 @@ def open_run(path: str | Path) -> Run:
 
     table, meta, accounting = read_flows(path)
     return Run(table, Accounting(accounting), meta=meta)
+
+
+def _hashed_when_read(reading: Reading) -> list[dict[str, str]]:
+    reading.all_read.wait()
+    return descriptions(reading.sources)
 
 
 def _in_thread(function: "Callable[[T], R]", argument: "T") -> "Future[R]":
