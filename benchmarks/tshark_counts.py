@@ -56,7 +56,7 @@ def read(path: Path, n_flows: Counter[str]) -> Iterator[tuple[Any, bool]]:
     capture = open_capture(path)
 
     def rows(packets: Any, buffer: Any) -> Iterator[tuple[Any, bool]]:
-        later = packets["fragment"] == 2
+        later = packets["fragment"] >= 2  # ports, if any, are from another piece
         for _ in table.add(packets, buffer):
             pass
         yield from zip(packets.copy(), later.tolist(), strict=True)

@@ -97,6 +97,21 @@ def push_encapsulation(wrapping, code):
 
 
 @inline
+def after_mpls(buf, at, stop):
+    """Pass a stack of labels: (IP version or -reason, offset of the IP header)."""
+    for _ in range(MOST_LABELS):  # RFC 3032 section 2.1: bottom of stack is bit 8
+        if at + 4 > stop:
+            return -CUT_LINK, at
+        at += 4
+        if byte(buf, at - 2) & 1:
+            break
+    if at >= stop:
+        return -CUT_LINK, at
+    version = byte(buf, at) >> 4
+    return version if version == 4 or version == 6 else -MPLS, at
+
+
+@inline
 def after_ppp(buf, at, stop):
     """Read a PPP protocol field, RFC 1661 section 2: (IP version or -reason, offset after it)."""
     if at + 2 > stop:
@@ -117,6 +132,8 @@ def after_ppp(buf, at, stop):
         return 4, at
     if protocol == 0x0057:
         return 6, at
+    if protocol == 0x0281 or protocol == 0x0283:  # RFC 3032 section 4.3
+        return after_mpls(buf, at, stop)
     return -PPP_CONTROL, at
 
 
@@ -156,16 +173,8 @@ def after_ethertype(buf, at, stop, ethertype, wrapping):
     if ethertype == ET_ARP or ethertype == ET_RARP:
         return -ARP, at, wrapping
     if ethertype == ET_MPLS or ethertype == ET_MPLS_UP:
-        for _ in range(MOST_LABELS):  # RFC 3032 section 2.1: bottom of stack is bit 8
-            if at + 4 > stop:
-                return -CUT_LINK, at, wrapping
-            at += 4
-            if byte(buf, at - 2) & 1:
-                break
-        if at >= stop:
-            return -CUT_LINK, at, wrapping
-        version = byte(buf, at) >> 4
-        return version if version == 4 or version == 6 else -MPLS, at, wrapping
+        version, at = after_mpls(buf, at, stop)
+        return version, at, wrapping
     if ethertype == ET_PPPOE:
         version, at = after_ppp(buf, at + 6, stop)  # RFC 2516 section 4: six bytes of header
         return version, at, wrapping

@@ -137,13 +137,27 @@ def by_nibble(view: View, otherwise: Reason) -> tuple[int, View]:
     return version, view
 
 
+def by_labels(view: View) -> tuple[int, View]:
+    for _ in range(16):
+        need(view, 4)
+        bottom = view.data[2] % 2
+        view = view.after(4)
+        if bottom:
+            break
+    need(view, 1)
+    return by_nibble(view, Reason.NON_IP_MPLS)
+
+
 def by_ppp(view: View) -> tuple[int, View]:
     need(view, 2)
     if view.data[:2] == b"\xff\x03":
         view = view.after(2)
     need(view, 2)
     size = 1 if view.data[0] % 2 else 2
-    version = {0x21: 4, 0x57: 6}.get(view.number(0, size))
+    kind = view.number(0, size)
+    if kind in (0x0281, 0x0283):
+        return by_labels(view.after(size))
+    version = {0x21: 4, 0x57: 6}.get(kind)
     if version is None:
         raise Refused(Reason.NON_IP_PPP)
     return version, view.after(size)
@@ -162,14 +176,7 @@ def by_ethertype(view: View, kind: int, vlans: list[int]) -> tuple[int, View]:
     if kind in (0x0800, 0x86DD):
         return (4 if kind == 0x0800 else 6), view
     if kind in (0x8847, 0x8848):
-        for _ in range(16):
-            need(view, 4)
-            bottom = view.data[2] % 2
-            view = view.after(4)
-            if bottom:
-                break
-        need(view, 1)
-        return by_nibble(view, Reason.NON_IP_MPLS)
+        return by_labels(view)
     if kind == 0x8864:
         return by_ppp(view.after(6))
     raise Refused(

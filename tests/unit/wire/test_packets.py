@@ -112,6 +112,18 @@ def test_ppp_fields_may_be_compressed(address: bool, compressed: bool) -> None:
         assert row_of(framed, link=f.PPP)["payload"] == b"question"
 
 
+@pytest.mark.parametrize("protocol", [0x0281, 0x0283])
+def test_labels_in_ppp_are_passed(protocol: int) -> None:
+    head = b"\xff\x03" + f.u16(protocol)
+    for packet in (IN4, IN6):
+        row = row_of(head + f.mpls(packet, [16, 17]), link=f.PPP)
+        assert row["payload"] == b"question"
+    assert reason_of(head + f.mpls(bytes(40), [16]), link=f.PPP) == Reason.NON_IP_MPLS
+    for size in range(4, 12):
+        cut = (head + f.mpls(IN4, [16, 17]))[:size]
+        assert reason_of(cut, link=f.PPP) == Reason.TRUNCATED_LINK
+
+
 @pytest.mark.parametrize(
     ("ethertype", "body", "reason"),
     [
