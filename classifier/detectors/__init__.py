@@ -26,6 +26,7 @@ from classifier.detectors import (
     n2n,
     nebula,
     openvpn,
+    openvpn_obfuscated,
     openvpn_static,
     pptp,
     pulse,
@@ -55,6 +56,7 @@ __all__ = ["DETECTORS", "Detector", "run_detectors", "select"]
 DETECTORS: tuple[Detector, ...] = (
     wireguard.DETECTOR,
     openvpn.DETECTOR,
+    openvpn_obfuscated.DETECTOR,
     openvpn_static.DETECTOR,
     ike.DETECTOR,
     esp.DETECTOR,

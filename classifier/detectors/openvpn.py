@@ -74,7 +74,7 @@ thousand flows); sizes, zeros and the answer tell them apart. GTP-U begins with 
 
 Blind to
 --------
-Static-key mode, which has no header (see ``openvpn_static``); the XOR patch and other obfuscation; OpenVPN inside TLS or
+Static-key mode, which has no header (see ``openvpn_static``); a disguise (see ``openvpn_obfuscated``); OpenVPN inside TLS or
 behind an HTTP or SOCKS proxy's greeting; a TCP capture that begins inside a message, where no two
 messages stand whole in what was kept; data v1 alone of a cipher in CBC mode.
 """

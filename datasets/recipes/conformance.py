@@ -48,6 +48,7 @@ HANDMADE = (
 )
 
 
+PINGS = "a few pings, rewritten,"
 PLAIN = Conditions()
 
 
@@ -59,6 +60,7 @@ class Case:
     conditions: Conditions = PLAIN
     shows: str = ""
     note: str = ""
+    made: str = "the real programs"
     rewrite: Callable[[Path], None] | None = None
 
 
@@ -80,6 +82,12 @@ CASES |= {
     "openvpn-udp-ipv6": Case("openvpn-udp-plain", V6, "OpenVPN over UDP and IPv6"),
     "openvpn-udp-static-key": Case("openvpn-udp-static-key", note=STATIC),
     "openvpn-tcp-static-key": Case("openvpn-tcp-static-key", note=STATIC),
+    "openvpn-udp-scrambled": Case(
+        "openvpn-udp-tls-auth",
+        shows="OpenVPN over UDP, its messages XORed with a word as patched builds do",
+        made="the real programs, every message rewritten,",
+        rewrite=handmade.scramble,
+    ),
     "openvpn-tcp-cbc-mid-session": Case(
         "openvpn-tcp-cbc", LATE, "OpenVPN over TCP with CBC, joined after the handshake: data alone"
     ),
@@ -97,8 +105,8 @@ CASES |= {
     "esp-nat-t-mid-session": Case(
         "strongswan-ikev2", LATE, "ESP in UDP, joined after IKE", UDP_ONLY
     ),
-    "esp-proto-50": Case("handmade-esp", note=HANDMADE, rewrite=handmade.esp),
-    "ah-proto-51": Case("handmade-ah", note=HANDMADE, rewrite=handmade.ah),
+    "esp-proto-50": Case("handmade-esp", note=HANDMADE, made=PINGS, rewrite=handmade.esp),
+    "ah-proto-51": Case("handmade-ah", note=HANDMADE, made=PINGS, rewrite=handmade.ah),
     "socks5": Case("microsocks-socks5"),
     "http-connect": Case("tinyproxy-connect"),
     "stunnel": Case("stunnel-tls"),
@@ -192,7 +200,7 @@ def ship(name: str, folder: Path, seed: int) -> int:
     text = README.format(
         name=name,
         shows=one.shows or scenario.shows,
-        made="a few pings, rewritten," if one.rewrite else "the real programs",
+        made=one.made,
         snaplen=f", {snaplen} bytes kept of each packet" if snaplen else "",
         software=", ".join(f"{key} {said}" for key, said in versions.items()) or "none",
         packets=len(labels.times(path)),
