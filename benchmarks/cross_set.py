@@ -7,7 +7,8 @@ Each labels.csv names captures that lie in its folder or below. With ``--train``
 shipped one but learns from those captures first, in the same way: the laboratory's model on public
 captures and a model of public captures on the laboratory's are the two directions. Printed are the flows that the model is
 asked about (``in_scope``), all flows, and those of circumvention tools, and how many of the former it
-knows too little about to call anything (*silent*).
+knows too little about to call anything (*silent*); then detectors and model together over all flows but
+those of circumvention tools, and over the *hidden* tunnels, of which no detector is sure.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import numpy as np
 from classifier.errors import ClassifierError
 from classifier.learning import captures_of, examples_of
 from classifier.model import FEATURE_NAMES, Examples, Model, evaluate, load_model, train
+from classifier.model.figures import together
 from classifier.model.measures import interval
 
 
@@ -41,6 +43,27 @@ def silent(model: Model, examples: Examples) -> float:
     return float((model.novelty.trust(asked) < 1).mean()) if len(asked) else 0.0
 
 
+def with_detectors(model: Model, examples: Examples) -> str:
+    """Return a row of figures of detectors and model together."""
+    columns = [FEATURE_NAMES.index(name) for name in model.features]
+    asked = np.flatnonzero(examples.in_scope)
+    said = np.zeros(examples.labels.size)
+    said[asked] = model.score(np.ascontiguousarray(examples.features[asked][:, columns]))
+    found = together(examples, np.ones(said.size, bool), said)
+    whole, hidden = found["all"], found["hidden"]
+    at = hidden["recall_at_false_rate"]
+    return " | ".join(
+        [
+            f"{whole['flows'] - whole['tunnels']:,}",
+            f"{hidden['tunnels']:,} in {found['hidden_captures']}",
+            *("-" if x is None else f"{x:.4f}" for x in (whole["auc"], at["0.01"], at["0.001"])),
+            f"{hidden['found']:,}",
+            f"{whole['false']:,}",
+            f"{whole['calibration_error']:.4f}",
+        ]
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("labels", nargs="+", type=Path)
@@ -61,8 +84,8 @@ def main() -> None:
         model = load_model(options.model)
     print("| set | part | flows | tunnels | silent | area | found at 0.5 | false at 0.5 | 95 % |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for labels in options.labels:
-        examples = readable(labels)
+    sets = {labels: readable(labels) for labels in options.labels}
+    for labels, examples in sets.items():
         share = silent(model, examples)
         for key, found in evaluate(model, examples).items():
             if not found.flows:
@@ -74,6 +97,13 @@ def main() -> None:
                 f"{f'{share:.1%}' if key == 'in_scope' else '-'} | {found.auc:.3f} | "
                 f"{found.found:,} | {found.false:,} | {says} |"
             )
+    print("\nDetectors and model together, over all flows; hidden tunnels by captures.\n")
+    print(
+        "| set | ordinary | hidden | area | hidden found at 1 % false | at 0.1 % | at 0.5 | false at 0.5 | "
+        "calibration error |\n|---|---|---|---|---|---|---|---|---|"
+    )
+    for labels, examples in sets.items():
+        print(f"| {labels.parent.name} | {with_detectors(model, examples)} |")
 
 
 if __name__ == "__main__":
