@@ -6,14 +6,14 @@ distance of two flows is the mean difference of these ranks, as a share of all 3
 flows, each the farthest from those chosen before it, stand for all of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifier._jit import spend
 from classifier.errors import ModelError
-from classifier.model._tree_kernels import nearest_distance
+from classifier.model._tree_kernels import nearest_distance, rank_columns
 
 __all__ = ["BEYOND", "Novelty", "learn_novelty"]
 
@@ -21,8 +21,10 @@ QUANTILES = 32
 BELOW, ABOVE, MISSING = -QUANTILES // 2, QUANTILES + QUANTILES // 2, -QUANTILES
 #: How much a model's word counts beyond the limit: enough to rank flows, never to call one a tunnel.
 BEYOND = 0.5
-#: Rows up to which ranks come from one comparison.
-_FEW = 64
+#: Rows up to which ranks come from one comparison; more are work enough to compile a kernel for.
+_FEW = 128
+#: Ranks of a flow are laid out in a multiple of this: whole vectors, whose differences sum faster.
+_LINE = 64
 #: Comparisons of one flow with another that take as long as reading a packet, in plain Python.
 _FLOWS = 8
 
@@ -44,6 +46,7 @@ class Novelty:
     quantiles: NDArray[np.float32]
     seen: NDArray[np.int16]
     limit: float
+    _steps: NDArray[np.uint8] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what a kernel must not read."""
@@ -53,11 +56,16 @@ class Novelty:
             and self.seen.dtype == np.int16
             and self.seen.shape[0] > 0
             and self.seen.shape[1] == self.quantiles.shape[0]
+            and 0 < self.quantiles.shape[1] <= QUANTILES
+            and bool(((self.seen >= MISSING) & (self.seen <= ABOVE)).all())
             and bool(np.isfinite(self.quantiles).all())
             and 0 < self.limit < np.inf
         )
         if not sound:
             raise ModelError("what it has seen is not sound", remedy="train the model again")
+        steps = _no_steps(*self.seen.shape)
+        steps[:, : self.seen.shape[1]] = self.seen - MISSING
+        object.__setattr__(self, "_steps", steps)
 
     def distance(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the distance of each row to the nearest that was seen; 0 is one of them.
@@ -80,25 +88,30 @@ class Novelty:
         """Return the distance to the nearest, or to the first that is near enough."""
         out = np.zeros(features.shape[0])
         spend(features.shape[0] * self.seen.shape[0] // _FLOWS)
-        ranks = _ranks(features, self.quantiles)
-        nearest_distance(ranks, np.ascontiguousarray(self.seen), 1 / QUANTILES, enough, out)
+        steps = _steps_of(features, self.quantiles)
+        nearest_distance(steps, self._steps, self.seen.shape[1], 1 / QUANTILES, enough, out)
         return out
 
 
-def _ranks(features: NDArray[np.float32], quantiles: NDArray[np.float32]) -> NDArray[np.int16]:
+def _no_steps(n_rows: int, n_features: int) -> NDArray[np.uint8]:
+    return np.zeros((n_rows, -(-n_features // _LINE) * _LINE), np.uint8)
+
+
+def _steps_of(features: NDArray[np.float32], quantiles: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return ranks less the least of them, shape (n_rows, multiple of ``_LINE``), then zeros."""
+    steps = _no_steps(*features.shape)
+    if features.shape[0] > _FEW:
+        rank_columns(np.ascontiguousarray(features.T), quantiles, BELOW, ABOVE, MISSING, steps)
+        return steps
     columns = np.ascontiguousarray(features.T)
-    place = np.empty(columns.shape, np.int16)
-    if features.shape[0] <= _FEW:  # one comparison with all quantiles: less to call
-        above = columns[:, :, None] >= quantiles[:, None]
-        ones = np.ones(quantiles.shape[1], np.float32)
-        place[:] = above.astype(np.float32) @ ones  # a product takes half a sum's time
-    else:
-        for edges, values, out in zip(quantiles, columns, place, strict=True):
-            out[:] = edges.searchsorted(values, "right")
+    above = columns[:, :, None] >= quantiles[:, None]
+    ones = np.ones(quantiles.shape[1], np.float32)
+    place = above.astype(np.float32) @ ones  # a product takes half a sum's time
     np.copyto(place, BELOW, where=columns < quantiles[:, :1])
     np.copyto(place, ABOVE, where=columns > quantiles[:, -1:])
     np.copyto(place, MISSING, where=np.isnan(columns))
-    return np.ascontiguousarray(place.T)
+    steps[:, : features.shape[1]] = (place - MISSING).T
+    return steps
 
 
 def learn_novelty(
@@ -135,24 +148,25 @@ def learn_novelty(
     rows = np.arange(features.shape[0])
     if rows.size > 20_000:
         rows = np.sort(rng.choice(rows, 20_000, replace=False))
-    ranks = _ranks(features[rows], quantiles)
-    chosen = _spread(ranks, n_seen, int(rng.integers(rows.size)))
-    seen, seen_groups = ranks[chosen], groups[rows[chosen]]
-    spend(rows.size * len(seen) // _FLOWS)
+    steps = _steps_of(features[rows], quantiles)
+    chosen = _spread(steps, n_seen, int(rng.integers(rows.size)))
+    seen_groups = groups[rows[chosen]]
+    spend(rows.size * len(chosen) // _FLOWS)
     apart = np.zeros(rows.size)
     for group in np.unique(groups[rows].astype(str)):
         mine = groups[rows] == group
-        others = seen[seen_groups != group]
+        others = steps[chosen[seen_groups != group]]
         if not len(others):
             raise ModelError("one capture alone", remedy="train on several captures")
         some = np.zeros(int(mine.sum()))
-        nearest_distance(ranks[mine], np.ascontiguousarray(others), 1 / QUANTILES, -1.0, some)
+        nearest_distance(steps[mine], others, features.shape[1], 1 / QUANTILES, -1.0, some)
         apart[mine] = some
     limit = max(float(np.quantile(apart, share)), 1e-6)
+    seen = steps[chosen, : features.shape[1]].astype(np.int16) + np.int16(MISSING)
     return Novelty(quantiles, seen, limit)
 
 
-def _spread(ranks: NDArray[np.int16], n: int, first: int) -> NDArray[np.int64]:
+def _spread(ranks: NDArray[np.uint8], n: int, first: int) -> NDArray[np.int64]:
     """Return rows, each the farthest from those before it (Gonzalez 1985)."""
     chosen = [first]
     wide = ranks.astype(np.int32)

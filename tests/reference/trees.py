@@ -32,3 +32,14 @@ def kept(answers: Sequence[bool], leaves_left: Sequence[Sequence[int]], n: int) 
 def nearest(row: Sequence[int], seen: Sequence[Sequence[int]]) -> int:
     """Return the least sum of differences to any of the rows seen."""
     return min(sum(abs(a - b) for a, b in zip(row, other, strict=True)) for other in seen)
+
+
+def rank(value: float, quantiles: Sequence[float], below: int, above: int, missing: int) -> int:
+    """Return how many quantiles a value reaches, or what stands for none, too few and too many."""
+    if math.isnan(value):
+        return missing
+    if value < min(quantiles):
+        return below
+    if value > max(quantiles):
+        return above
+    return sum(quantile <= value for quantile in quantiles)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from reference import trees as twin
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -17,8 +18,8 @@ from sklearn.ensemble import (
 from sklearn.tree import DecisionTreeClassifier
 
 from classifier.errors import ModelError
-from classifier.model._tree_kernels import LEAVES, add_small_trees, nearest_distance
-from classifier.model.novelty import BELOW, MISSING, _ranks
+from classifier.model._tree_kernels import LEAVES, add_small_trees, nearest_distance, rank_columns
+from classifier.model.novelty import ABOVE, BELOW, MISSING, Novelty, _steps_of
 from classifier.model.trees import Trees, trees_of
 
 
@@ -153,7 +154,8 @@ ranks = st.lists(st.integers(-32, 48), min_size=3, max_size=3)
 @given(st.lists(ranks, min_size=1, max_size=6), st.lists(ranks, min_size=1, max_size=5))
 def test_distances_equal_the_twin(rows: list[list[int]], seen: list[list[int]]) -> None:
     out = np.zeros(len(rows))
-    given = np.array(rows, np.int16), np.array(seen, np.int16), 1 / 32
+    given = np.array(rows, np.int16) + 32, np.array(seen, np.int16) + 32
+    given = (*(padded(ranks) for ranks in given), 3, 1 / 32)
     nearest_distance(*given, -1.0, out)
     expected = [twin.nearest(row, seen) / 32 / 3 for row in rows]
     assert out == pytest.approx(expected)
@@ -164,13 +166,46 @@ def test_distances_equal_the_twin(rows: list[list[int]], seen: list[list[int]]) 
     assert near_enough[out > limit].tolist() == out[out > limit].tolist()
 
 
+def padded(ranks: NDArray[np.int16]) -> NDArray[np.uint8]:
+    steps = np.zeros((ranks.shape[0], 64), np.uint8)
+    steps[:, : ranks.shape[1]] = ranks
+    return steps
+
+
+numbers = st.floats(width=32, allow_nan=True) | st.integers(0, 4).map(float)
+
+
+@given(st.lists(st.lists(numbers, min_size=3, max_size=3), min_size=1, max_size=6))
+def test_ranks_equal_the_twin(rows: list[list[float]]) -> None:
+    quantiles = np.array([[0, 1, 1, 2], [-1e30, -2, 0, 1e30], [3, 3, 3, 3]], np.float32)
+    steps = np.zeros((len(rows), 64), np.uint8)
+    columns = np.ascontiguousarray(np.array(rows, np.float32).T)
+    rank_columns(columns, quantiles, BELOW, ABOVE, MISSING, steps)
+    for row, found in zip(columns.T.tolist(), steps.tolist(), strict=True):
+        edges = quantiles.tolist()
+        expected = [
+            twin.rank(*pair, BELOW, ABOVE, MISSING) for pair in zip(row, edges, strict=True)
+        ]
+        assert [step + MISSING for step in found[:3]] == expected
+        assert not any(found[3:])
+
+
 def test_ranks_of_few_rows_are_those_of_many() -> None:
     quantiles = np.array([[0, 1, 1, 2], [5, 6, 7, 8]], np.float32)
     rng = np.random.default_rng(1)
     rows = rng.integers(-1, 10, (200, 2)).astype(np.float32)
     rows[::7, 0] = np.nan
-    many = _ranks(rows, quantiles)
-    few = np.concatenate([_ranks(rows[i : i + 5], quantiles) for i in range(0, 200, 5)])
+    many = _steps_of(rows, quantiles)
+    few = np.concatenate([_steps_of(rows[i : i + 5], quantiles) for i in range(0, 200, 5)])
     assert (many == few).all()
-    assert many[np.isnan(rows)].tolist() == [MISSING] * int(np.isnan(rows).sum())
-    assert _ranks(np.array([[1, 4]], np.float32), quantiles).tolist() == [[3, BELOW]]
+    assert not many[:, :2][np.isnan(rows)].any()
+    assert (_steps_of(np.array([[1, 4]], np.float32), quantiles)[0, :2] == [35, 16]).all()
+
+
+@pytest.mark.parametrize("rank", [MISSING - 1, ABOVE + 1])
+def test_ranks_that_no_flow_has_are_refused(rank: int) -> None:
+    quantiles, seen = np.zeros((2, 32), np.float32), np.zeros((3, 2), np.int16)
+    Novelty(quantiles, seen, 0.1)
+    seen[1, 1] = rank
+    with pytest.raises(ModelError):
+        Novelty(quantiles, seen, 0.1)
