@@ -59,7 +59,13 @@ def match_message(buf, start, stop, wire, base, table, weak):
     span = max(wire, stop - start)  # the head of a stream may hold more than its first segment
     bucket = base + np.int64(buf[start])
     for b in range(bucket_offsets[bucket], bucket_offsets[bucket + 1]):
-        r = bucket_rows[b]
+        i = start + bucket_rows[b, 1]
+        if i >= stop:
+            continue
+        byte = np.int64(buf[i]) & bucket_rows[b, 2]
+        if byte < bucket_rows[b, 3] or byte > bucket_rows[b, 4]:
+            continue
+        r = np.int64(bucket_rows[b, 0])
         if span < rows[r, _LEAST] or wire > rows[r, _MOST]:
             continue
         fits = True

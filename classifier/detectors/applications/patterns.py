@@ -111,15 +111,16 @@ class SignatureTable(NamedTuple):
         Lower-cased characters of all ``within``.
     bucket_offsets : ndarray of int64, shape (513,)
         Buckets of TCP by first byte, then those of UDP.
-    bucket_rows : ndarray of int64
-        Row numbers, in the order of the table.
+    bucket_rows : ndarray of int32, shape (n, 5)
+        Row numbers, in the order of the table, each with the atom that fewest messages meet: most
+        rows of a bucket are ruled out without a look at them.
     """
 
     rows: NDArray[np.int64]
     atoms: NDArray[np.int64]
     words: NDArray[np.uint8]
     bucket_offsets: NDArray[np.int64]
-    bucket_rows: NDArray[np.int64]
+    bucket_rows: NDArray[np.int32]
 
 
 Atom = tuple[int, int, int, int]
@@ -172,6 +173,19 @@ def _first_bytes(atoms: list[Atom]) -> Sequence[int]:
     return [b for b in range(256) if least <= b & mask <= most]
 
 
+@functools.cache
+def _commonness(mask: int, least: int, most: int) -> int:
+    """Return how many bytes meet an atom; zeros are common, whatever a message is."""
+    met = sum(least <= byte & mask <= most for byte in range(256))
+    return met * (32 if least == 0 else 1)
+
+
+def _rarest(atoms: list[Atom]) -> Atom:
+    """Return the atom that fewest messages meet, but not the first byte's: the bucket asked for it."""
+    beyond = [atom for atom in atoms if atom[0] > 0]
+    return min(beyond, key=lambda atom: (_commonness(*atom[1:]), atom[0]), default=(0, 0, 0, 0))
+
+
 def compile_signatures(signatures: tuple[Signature, ...]) -> SignatureTable:
     """Turn signatures into the arrays that ``match_message`` reads.
 
@@ -183,18 +197,19 @@ def compile_signatures(signatures: tuple[Signature, ...]) -> SignatureTable:
     rows: list[tuple[int, ...]] = []
     atoms: list[Atom] = []
     words = bytearray()
-    buckets: list[list[int]] = [[] for _ in range(512)]
+    buckets: list[list[tuple[int, ...]]] = [[] for _ in range(512)]
     for signature in signatures:
         code = APPLICATIONS.index(signature.application)
         word = (len(words), len(words) + len(signature.within))
         words += signature.within.lower().encode("latin-1")
         offset, width, add = signature.length
         for way in parse_pattern(signature.pattern):
+            entry = (len(rows), *_rarest(way))
             least = max([signature.size[0], offset + abs(width), *(a[0] + 1 for a in way)])
             for transport, base in ((TCP, 0), (UDP, 256)):
                 if signature.transport & transport:
                     for byte in _first_bytes(way):
-                        buckets[base + byte].append(len(rows))
+                        buckets[base + byte].append(entry)
             span = (len(atoms), len(atoms) + len(way))
             facts = (code, signature.needs, int(signature.opens), least, signature.size[1])
             rows.append((*facts, offset, width, add, int(signature.parser), *span, *word))
@@ -204,5 +219,5 @@ def compile_signatures(signatures: tuple[Signature, ...]) -> SignatureTable:
         np.array(atoms, np.int64).reshape(-1, 4),
         np.frombuffer(bytes(words) or b"\0", np.uint8).copy(),
         np.cumsum([0, *map(len, buckets)]).astype(np.int64),
-        np.array(list(itertools.chain(*buckets)), np.int64),
+        np.array(list(itertools.chain(*buckets)), np.int32).reshape(-1, 5),
     )

@@ -30,9 +30,9 @@ Google's own versions up to Q046 do not encrypt the message that names the serve
 """
 
 import functools
-import hmac
-import itertools
+import re
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,16 +152,30 @@ _KEY_2, _IV_2, _HP_2 = (
 )
 
 
+# HMAC (RFC 2104) by hand: three keys are made of one secret, whose pads need not be made three times
+_BLOCK_BYTES = 64
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+
+
+def _pads(key: bytes) -> tuple[bytes, bytes]:
+    block = key.ljust(_BLOCK_BYTES, b"\0")
+    return block.translate(_INNER), block.translate(_OUTER)
+
+
+def _hmac(pads: tuple[bytes, bytes], text: bytes) -> bytes:
+    inner, outer = pads
+    return sha256(outer + sha256(inner + text).digest()).digest()
+
+
+_SALT_PADS = {salt: _pads(salt) for salts in _SALTS.values() for salt in salts}
+
+
 def client_keys(version: int, salt: bytes, identifier: bytes) -> Keys:
     """Derive the keys of a client's Initial packets (RFC 9001 5.2, RFC 9369 3.3.2)."""
-    digest = hmac.digest
-    secret = digest(digest(salt, identifier, "sha256"), _CLIENT, "sha256")
+    initial = _hmac(_SALT_PADS[salt], identifier)
+    secret = _pads(_hmac(_pads(initial), _CLIENT))
     key, iv, hp = (_KEY_2, _IV_2, _HP_2) if version == VERSION_2 else (_KEY, _IV, _HP)
-    return Keys(
-        digest(secret, key, "sha256")[:16],
-        digest(secret, iv, "sha256")[:12],
-        digest(secret, hp, "sha256")[:16],
-    )
+    return Keys(_hmac(secret, key)[:16], _hmac(secret, iv)[:12], _hmac(secret, hp)[:16])
 
 
 _VALUE = {size: (1 << (8 * size - 2)) - 1 for size in (1, 2, 4, 8)}
@@ -193,9 +207,9 @@ class Packet(NamedTuple):
 
 def split_datagram(data: bytes) -> Iterator[Packet]:
     """Yield the Initial packets of a datagram, which may hold several packets (RFC 9000 12.2)."""
-    start = 0
+    start, end = 0, len(data)
     try:
-        while start + _LEAST_DATAGRAM <= len(data) and data[start] & 0xC0 == 0xC0:
+        while start + _LEAST_DATAGRAM <= end and data[start] & 0xC0 == 0xC0:
             version = int.from_bytes(data[start + 1 : start + 5])
             at = start + 6 + data[start + 5]
             identifier = data[start + 6 : at]
@@ -206,7 +220,7 @@ def split_datagram(data: bytes) -> Iterator[Packet]:
                 at += size
             size, at = _number(data, at)
             stop = at + size
-            if kind == 3 or len(identifier) > _IDENTIFIER_MOST or stop > len(data):
+            if kind == 3 or len(identifier) > _IDENTIFIER_MOST or stop > end:
                 return
             if kind == 0 and size >= _SAMPLE_AT + _SAMPLE_BYTES:
                 yield Packet(version, identifier, start, at, stop)
@@ -224,14 +238,14 @@ def _ciphers() -> tuple[Any, ...]:
     from cryptography.hazmat.primitives.ciphers.algorithms import AES
     from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-    return InvalidTag, Cipher, AESGCM, AES, ECB
+    return InvalidTag, Cipher, AESGCM, AES, ECB()
 
 
 def open_packet(data: bytes, packet: Packet, keys: Keys) -> bytes | None:
     """Return the frames of a packet, None where these are not its keys."""
     invalid_tag, cipher, aead, aes, ecb = _ciphers()
     sample = packet.number + _SAMPLE_AT
-    mask = cipher(aes(keys.hp), ecb()).encryptor().update(data[sample : sample + _SAMPLE_BYTES])
+    mask = cipher(aes(keys.hp), ecb).encryptor().update(data[sample : sample + _SAMPLE_BYTES])
     first = data[packet.start] ^ (mask[0] & 0x0F)
     size = (first & 3) + 1
     body = packet.number + size
@@ -249,17 +263,41 @@ def open_packet(data: bytes, packet: Packet, keys: Keys) -> bytes | None:
     return frames
 
 
-def crypto_pieces(frames: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield offset and bytes of CRYPTO frames, up to the first frame that cannot be read."""
+#: PADDING and PING, of which browsers strew many between the pieces of a hello.
+_FILLING = re.compile(rb"[\0\x01]*")
+
+
+def crypto_pieces(frames: bytes, most: int = MOST_PIECES) -> list[tuple[int, bytes]]:
+    """Return offset and bytes of CRYPTO frames, up to the first frame that cannot be read."""
     at, end = 0, len(frames)
+    pieces: list[tuple[int, bytes]] = []
     try:
-        while at < end:
+        while len(pieces) < most:
             kind = frames[at]
-            if kind == 0:  # PADDING
-                at = end - len(frames[at:].lstrip(b"\0"))
-            elif kind == 1:  # PING
-                at += 1
-            elif kind in (2, 3):  # ACK: largest, delay, ranges, first range, pairs, counts of ECN
+            if kind <= 1:
+                at = _FILLING.match(frames, at).end()  # type: ignore[union-attr]
+            elif kind in (6, 8):  # CRYPTO; 8 in Google's versions
+                # A call for each number would be half of the time: hellos come in many frames
+                offset = frames[at + 1]
+                if offset < 0x40:
+                    at += 2
+                elif offset < 0x80:
+                    offset = (offset & 0x3F) << 8 | frames[at + 2]
+                    at += 3
+                else:
+                    offset, at = _number(frames, at + 1)
+                size = frames[at]
+                if size < 0x40:
+                    at += 1
+                elif size < 0x80:
+                    size = (size & 0x3F) << 8 | frames[at + 1]
+                    at += 2
+                else:
+                    size, at = _number(frames, at)
+                if offset < MOST_BYTES:
+                    pieces.append((offset, frames[at : at + size]))
+                at += size
+            elif kind <= 3:  # ACK: largest, delay, ranges, first range, pairs, counts of ECN
                 at += 1
                 numbers = 4
                 read = 0
@@ -268,34 +306,24 @@ def crypto_pieces(frames: bytes) -> Iterator[tuple[int, bytes]]:
                     read += 1
                     if read == 3:
                         numbers += 2 * min(value, end) + 3 * (kind == 3)
-            elif kind in (6, 8):  # CRYPTO; 8 in Google's versions
-                # As _number, whose calls would be half of the time: hellos come in many frames
-                at += 1
-                width = 1 << (frames[at] >> 6)
-                offset = int.from_bytes(frames[at : at + width]) & _VALUE[width]
-                at += width
-                width = 1 << (frames[at] >> 6)
-                size = int.from_bytes(frames[at : at + width]) & _VALUE[width]
-                at += width
-                if at > end:
-                    return
-                if offset < MOST_BYTES:
-                    yield offset, frames[at : at + size]
-                at += size
             else:
-                return
+                break
     except IndexError:
-        return
+        pass
+    return pieces
 
 
 def join_pieces(pieces: list[tuple[int, bytes]]) -> bytes:
     """Return the bytes from offset 0 on up to the first hole."""
-    joined = bytearray()
+    known = 0
+    parts: list[bytes] = []
     for offset, data in sorted(pieces):
-        if offset > len(joined):
+        if offset > known:
             break
-        joined += data[len(joined) - offset :]
-    return bytes(joined[:MOST_BYTES])
+        more = data[known - offset :] if offset < known else data
+        parts.append(more)
+        known += len(more)
+    return b"".join(parts)[:MOST_BYTES]
 
 
 def is_whole(message: bytes) -> bool:
@@ -313,10 +341,8 @@ class _Client:
         self.packets_left = MOST_PACKETS
         self.pieces: list[tuple[int, bytes]] = []
 
-    def candidates(self, packet: Packet) -> Iterator[Keys]:
-        """Yield keys that may fit a packet: those that fitted before, then its own identifier's."""
-        if self.right is not None:
-            yield self.right
+    def keys_of(self, packet: Packet) -> list[Keys]:
+        """Return the keys that a packet's own identifier gives."""
         name = (packet.version, packet.identifier)
         if name not in self.known:
             salts = _SALTS.get(packet.version, ())
@@ -325,25 +351,37 @@ class _Client:
             salts = salts[: self.keys_left]
             self.keys_left -= len(salts)
             self.known[name] = [client_keys(packet.version, s, packet.identifier) for s in salts]
-        for keys in self.known[name]:
-            if keys is not self.right:
-                yield keys
+        return self.known[name]
+
+    def opened(self, datagram: bytes, packet: Packet, keys: Keys) -> bytes | None:
+        """Return the frames of a packet, None where these are not its keys or enough was tried."""
+        if self.packets_left == 0:
+            return None
+        self.packets_left -= 1
+        return open_packet(datagram, packet, keys)
+
+    def frames_of(self, datagram: bytes, packet: Packet) -> bytes | None:
+        """Decrypt a packet with the keys that fitted before, then with those of its identifier."""
+        right = self.right
+        frames = self.opened(datagram, packet, right) if right is not None else None
+        if frames is not None or self.packets_left == 0:
+            return frames
+        for keys in self.keys_of(packet):
+            if keys is not right:
+                frames = self.opened(datagram, packet, keys)
+                if frames is not None:
+                    self.right = keys
+                    break
+        return frames
 
     def read(self, datagram: bytes) -> bool:
         """Decrypt a datagram's Initial packets; tell whether any was the client's."""
         mine = False
         for packet in split_datagram(datagram):
-            for keys in self.candidates(packet):
-                if self.packets_left == 0:
-                    return mine
-                self.packets_left -= 1
-                frames = open_packet(datagram, packet, keys)
-                if frames is not None:
-                    self.right = keys
-                    left = MOST_PIECES - len(self.pieces)
-                    self.pieces += itertools.islice(crypto_pieces(frames), left)
-                    mine = True
-                    break
+            frames = self.frames_of(datagram, packet)
+            if frames is not None:
+                self.pieces += crypto_pieces(frames, MOST_PIECES - len(self.pieces))
+                mine = True
         return mine
 
 

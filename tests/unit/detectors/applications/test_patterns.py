@@ -57,7 +57,14 @@ def test_signatures_lie_in_the_buckets_of_their_first_byte_only() -> None:
     assert sizes[:256].sum() == 4
     assert sizes[256:].sum() == 256 + 4
     rows = table.bucket_rows[table.bucket_offsets[256 + 0x16] : table.bucket_offsets[256 + 0x17]]
-    assert list(rows) == [0, 1]
+    assert rows[:, 0].tolist() == [0, 1]
+
+
+def test_buckets_ask_first_for_the_byte_that_is_rarest_and_not_the_first() -> None:
+    patterns = ("01 00 20-7e 07 @9 00", "02 @4 00", "03", "@3 10/f0 40-4f")
+    table = compile_signatures(tuple(Signature("dns", UDP, p, "x") for p in patterns))
+    asked = {row[0]: tuple(row[1:]) for row in table.bucket_rows.tolist()}
+    assert asked == {0: (3, 255, 7, 7), 1: (4, 255, 0, 0), 2: (0, 0, 0, 0), 3: (3, 0xF0, 16, 16)}
 
 
 def test_the_least_size_covers_every_byte_that_is_read() -> None:
