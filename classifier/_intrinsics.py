@@ -9,15 +9,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-__all__ = [
-    "borrow",
-    "code_point",
-    "copy_bytes",
-    "count_below",
-    "prefetch",
-    "read_long",
-    "read_word",
-]
+__all__ = ["borrow", "copy_bytes", "count_below", "prefetch"]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -112,32 +104,3 @@ def count_below(typingctx: Any, array: Any, start: Any, key: Any, count: Any) ->
         return builder.ctpop(builder.and_(builder.zext(below, whole), mask))
 
     return types.uint64(array, types.uint64, types.uint64, types.uint64), codegen
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def code_point(typingctx: Any, text: Any, index: Any) -> Any:
-    """Return a character of a text that is ASCII; ``text[index]`` would make a text of it first."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        view = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=args[0])
-        data = builder.bitcast(view.data, ir.IntType(8).as_pointer())
-        return builder.zext(builder.load(builder.gep(data, [args[1]])), ir.IntType(64))
-
-    return types.int64(text, types.int64), codegen
-
-
-def _reader(bits: int) -> Any:
-    def read(typingctx: Any, array: Any, index: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            pointer = builder.inttoptr(args[0], ir.IntType(bits).as_pointer())
-            value = builder.load(builder.gep(pointer, [args[1]]))
-            return builder.zext(value, ir.IntType(64)) if bits < 64 else value
-
-        return types.int64(types.int64, types.int64), codegen
-
-    return intrinsic(read)
-
-
-# From an array of which the address is given: nothing is checked.
-read_word = _reader(32)
-read_long = _reader(64)

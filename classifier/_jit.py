@@ -30,17 +30,14 @@ from classifier import _native
 __all__ = [
     "Kernel",
     "borrow",
-    "code_point",
     "copy_bytes",
     "count_below",
-    "direct",
     "expect",
     "inline",
+    "is_plain",
     "kernel",
     "plain",
     "prefetch",
-    "read_long",
-    "read_word",
     "spend",
 ]
 
@@ -150,31 +147,9 @@ class Kernel:
             return bound
 
 
-def direct(function: Callable[..., Any], *args: Any) -> Any:
-    """Return a kernel compiled for arguments of the types of these, None while kernels are plain.
-
-    Python calls it as it calls its own functions, without a look at the arguments' types: the caller
-    must be sure of them, as memory is read whatever they are. It keeps the GIL, as giving it up for
-    less than a microsecond means to wait for other threads each time. Numba makes it, and is imported.
-    """
-    if _Work.left > 0:
-        return None
-    made_of = cast("Kernel", function).function
-    with _LOCK:
-        dispatcher = _numba().njit(_version(made_of, True).py_func)
-        path = _path(made_of, "direct")
-        if path is not None:
-            from numba.core import config
-
-            before, config.CACHE_DIR = config.CACHE_DIR, str(path.with_suffix(""))
-            with contextlib.suppress(
-                RuntimeError, OSError
-            ):  # no writable folder: compile each time
-                dispatcher.enable_caching()
-            config.CACHE_DIR = before
-        dispatcher(*args)
-        (made,) = dispatcher.overloads.values()
-        return made.entry_point
+def is_plain() -> bool:
+    """Return whether nothing is to be compiled, however much there is to do."""
+    return _Work.left == sys.maxsize
 
 
 _HELPERS: set[FunctionType] = set()
@@ -213,21 +188,6 @@ def count_below(array: Any, start: Any, key: Any, count: Any) -> int:
     """
     first = int(start)
     return int(np.count_nonzero(np.asarray(array[first : first + int(count)]) < key))
-
-
-def code_point(text: Any, index: Any) -> int:
-    """Return the number of a character of a text, compiled: of one that is ASCII."""
-    return ord(text[index])
-
-
-def read_word(array: Any, index: Any) -> int:
-    """Return a number of 32 bits from an array of which the address is given; only compiled."""
-    raise NotImplementedError
-
-
-def read_long(array: Any, index: Any) -> int:
-    """Return a number of 64 bits, signed, from an array of which the address is given; only compiled."""
-    raise NotImplementedError
 
 
 # Plain Python sees arrays as compiled code does: rows have their fields as attributes, and numbers
@@ -374,7 +334,7 @@ def _numba() -> Any:
 
 
 _NAMES: dict[tuple[str, bool], dict[str, Any]] = {}
-_STAND_INS = (prefetch, borrow, copy_bytes, count_below, code_point, read_word, read_long)
+_STAND_INS = (prefetch, borrow, copy_bytes, count_below)
 
 
 def _names_of(module: str, compiled: bool) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """The compiled register: which registration covers an address, at a time, for a side and scope."""
 
+import contextlib
 import datetime
 import hashlib
 import html
 import ipaddress
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,13 +18,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from classifier._jit import direct, spend
+from classifier._jit import is_plain
+from classifier._translate import builtin, type_in_head
 from classifier.errors import QueryError, RegistryError
 from classifier.registry import _table_kernels as kernels
 from classifier.registry import _tablefile
 from classifier.registry._fields import ANY, COLUMN_NAMES, ROW, BadField, parse_time, shown
 from classifier.registry._index import (
-    LOOKUPS_OF_WORK,
     Index,
     as_ranges,
     build_index,
@@ -30,12 +32,12 @@ from classifier.registry._index import (
     find_v6,
     frozen,
 )
+from classifier.registry._one import ASK_PYTHON, find_match, state_of
 from classifier.registry._parse import Registrations
 from classifier.registry._single import finder_v4, finder_v6, first_applying
 from classifier.registry._table_kernels import ENTRY, Ranges
-from classifier.registry._text_row import ASK_PYTHON, state_of, text_row
 from classifier.registry._verify import is_sound
-from classifier.tables import protocol_number
+from classifier.tables import PROTOCOL_NAMES, protocol_number
 
 __all__ = ["Match", "Table"]
 
@@ -46,7 +48,10 @@ _QUERY_SIDES: dict[str | None, int] = {"client": 1, "server": 2, None: _ANY_SIDE
 _LIMITS = {dtype: (np.iinfo(dtype).min, np.iinfo(dtype).max) for dtype in (np.int32, np.int64)}
 _NONE = 0xFFFFFFFF
 _KEPT_QUESTIONS = 1 << 12
-_KEPT_MATCHES = 1 << 16  # some 10 MiB
+
+# Single look-ups that a process answers in plain Python before it makes machine code of them: 0.1 s.
+_PLAIN_LOOKUPS = 2000
+_asked = itertools.count(1)
 
 
 class _Lazy:
@@ -90,12 +95,21 @@ class Match(_Lazy):
 _MATCH_FIELDS = frozenset(Match.__dataclass_fields__) - {"row"}
 
 
+_set_rows, _set_row = (
+    vars(kind)[name].__set__ for kind, name in ((_Lazy, "_rows"), (Match, "row"))
+)
+
+
 def _match_of(rows: pa.Table, row: int) -> Match:
     """Return the match of a row, whose texts are read later."""
     match = Match.__new__(Match)
-    object.__setattr__(match, "_rows", rows)
-    object.__setattr__(match, "row", row)
+    _set_rows(match, rows)
+    _set_row(match, row)
     return match
+
+
+def _ask_python(*_: Any) -> int:
+    return ASK_PYTHON
 
 
 class Table:
@@ -115,14 +129,12 @@ class Table:
     """
 
     __slots__ = (
-        "_asked",
-        "_at",
-        "_find",
+        "_ask",
         "_first",
+        "_held",
         "_index",
         "_matches",
         "_row",
-        "_state",
         "_typed",
         "hash",
         "rows",
@@ -132,12 +144,10 @@ class Table:
         self._typed = typed
         self._index = index
         self._row = _row_finder(index.active)
-        self._matches = _Matches(rows)
         self._first = first_applying(index.entries)
-        self._state = state_of(index.active)
-        self._at = int(self._state.ctypes.data)
-        self._find: Callable[[Any, int], int] = self._find_plainly
-        self._asked = 0
+        self._matches = np.full(typed.size, None)
+        self._ask: Callable[..., Match | int | None] = self._count
+        self._held: Any = None
         self.rows = rows
         self.hash = digest
 
@@ -197,28 +207,48 @@ class Table:
         >>> table.lookup("203.0.113.10", at="2026-11-23", side="server").registration_id
         'R-016693'
         """
-        # Compiled, it would read anything else as a text too.
-        row = self._find(addr, self._at) if type(addr) is str else ASK_PYTHON
-        if row == ASK_PYTHON:
-            row = self._row(addr)
+        found = self._ask(addr, at, side, proto, port)
+        if not isinstance(found, int):
+            return found
+        return self._match(self._find(addr, at, side, proto, port) if found < 0 else found)
+
+    def _count(self, *_: Any) -> int:
+        """Answer nothing; after many look-ups, change to machine code for those that follow."""
+        if next(_asked) >= _PLAIN_LOOKUPS and not is_plain():
+            self._translate()
+        return ASK_PYTHON
+
+    def _translate(self) -> None:
+        """Let machine code answer look-ups from now on, if it can be made."""
+        self._ask = _ask_python
+        if not type_in_head():
+            return
+        self._held = state_of(
+            self._index.active, self._index.entries, self._matches, _SIDE_SCOPES, _PROTO_SCOPES
+        )
+        with contextlib.suppress(OSError):  # installed without sources
+            self._ask = builtin(find_match, int(self._held[0].ctypes.data))
+
+    def _find(self, addr: Any, at: Any, side: Any, proto: Any, port: Any) -> int:
+        """Return the row of a look-up, in plain Python; 2**32 - 1 for none."""
+        row = self._row(addr)
         if at is None and side is None and proto is None and port is None:
-            return self._matches[row]
+            return row
         try:
             asked = _asked_scope(side, proto, port)
         except TypeError:  # not even a key
             asked = _asked_scope.__wrapped__(side, proto, port)
         at_ns = at if type(at) is int and abs(at) < 1 << 63 else _asked_ns(at)
-        return self._matches[self._first(row, at_ns, asked)]
+        return self._first(row, at_ns, asked)
 
-    def _find_plainly(self, addr: _Address, _: int) -> int:
-        """Return the row to begin with; once it was asked often, change to the compiled function."""
-        self._asked += 1
-        if self._asked % LOOKUPS_OF_WORK == 1:
-            spend(1)
-            compiled = direct(text_row, "127.0.0.1", self._at)
-            if compiled is not None:
-                self._find = compiled
-        return self._row(addr)
+    def _match(self, row: int) -> Match | None:
+        """Return the match of a row, made when it is first asked for: 100 bytes, kept."""
+        if row == _NONE:
+            return None
+        match: Match | None = self._matches[row]
+        if match is None:
+            self._matches[row] = match = _match_of(self.rows, row)
+        return match
 
     def match(
         self,
@@ -387,6 +417,14 @@ def _asked_scope(side: Any, proto: Any, port: Any) -> int:
     return int(asked | kernels.port_scope(_one_of("port", port, np.int32))) | kernels.ACTIVE_ONLY
 
 
+_SIDE_SCOPES: dict[Any, int] = {
+    side: int(kernels.side_scope(code)) for side, code in _QUERY_SIDES.items() if side
+}
+_PROTO_SCOPES: dict[Any, int] = {
+    name: int(kernels.proto_scope(number)) for number, name in PROTOCOL_NAMES.items()
+}
+
+
 def _asked_ns(at: Any) -> int | None:
     """Return the time that is asked for, None for any."""
     return None if at is None else _one_of("at", _time_ns(at), np.int64)
@@ -422,21 +460,6 @@ def _again(
     same = all(one is other for one, other in zip(active, every, strict=True))
     index = Index(known, known if same else as_ranges(*every), frozen(entries, ENTRY))
     return Table(frozen(typed, ROW), rows, index, digest)
-
-
-class _Matches(dict[int, Match | None]):
-    """Rows to matches, made when they are first asked for; the same for the same row, mostly."""
-
-    def __init__(self, rows: pa.Table) -> None:
-        self._rows = rows
-        self[_NONE] = None
-
-    def __missing__(self, row: int) -> Match | None:
-        if len(self) > _KEPT_MATCHES:
-            self.clear()
-            self[_NONE] = None
-        self[row] = match = _match_of(self._rows, row)
-        return match
 
 
 def query_address(

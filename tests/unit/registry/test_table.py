@@ -2,25 +2,28 @@
 
 import datetime
 import ipaddress
+import itertools
 import json
+import os
 import pickle
 
 import build
 import numpy as np
 import pytest
 
-from classifier._jit import plain
 from classifier.errors import ClassifierError, RegistryError
 from classifier.registry import (
     NEAR_MISSES,
     Registry,
     Table,
+    _one,
     _table_kernels,
     _text_kernels,
     client_is_orig,
     inside,
     match_flows,
 )
+from classifier.registry import table as table_module
 from classifier.registry._index import MAX_ROWS_PER_PREFIX
 
 HEADER = "registration_id,organisation,category,prefix,side,proto,port,valid_from,valid_to,status"
@@ -221,19 +224,119 @@ def test_one_prefix_with_too_many_rows_is_refused(table):
         table(*rows, rows[0])
 
 
-def test_what_is_no_plain_text_is_not_read_as_one_by_the_compiled_function(table):
+@pytest.fixture
+def translated(table):
+    """Compile rows to a table whose single look-ups run as machine code."""
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        pytest.skip("nothing is compiled")
+
+    def compile_rows(*rows):
+        made = table(*rows)
+        made._translate()
+        assert made._ask("10.0.0.1", None, None, None, None) is not _one.ASK_PYTHON
+        return made
+
+    return compile_rows
+
+
+def test_what_is_no_plain_text_is_not_read_as_one_by_machine_code(translated):
     class Text(str):
         __slots__ = ()
 
-    compiled = table(entry("10.0.0.0/8"))
-    with plain(False):
-        compiled.lookup("10.0.0.1")
+    compiled = translated(entry("10.0.0.0/8"), entry("2001:db8::/32"))
     for address in (ipaddress.ip_address("10.0.0.1"), Text("10.0.0.1"), 0x0A000001):
         for _ in range(1000):
             assert compiled.lookup(address).row == 0
-    for wrong in (None, b"10.0.0.1x", 1.5, ["10.0.0.1"], "\ud800", "10.0.0.\u0661", "1\u0416", ""):
+    for text in ("2001:db8::1", "::ffff:10.0.0.1", "::ffff:a00:1"):
+        row = 1 if text.startswith("2") else 0
+        assert compiled.lookup(text).row == compiled.lookup(ipaddress.ip_address(text)).row == row
+    wrong = [None, b"10.0.0.1x", 1.5, ["10.0.0.1"], "\ud800", "10.0.0.\u0661", "1\u0416", "", "\0"]
+    for address in (*wrong, "10.0.0.1\0", "1" * 100_000, "9" * 30 + ".0.0.1", ":" * 1000):
         with pytest.raises(ValueError, match="is not an address"):
-            compiled.lookup(wrong)
+            compiled.lookup(address)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"at": "2026-01-01"},
+        {"at": 1_780_000_000_000_000_000},
+        {"at": np.int64(1_780_000_000_000_000_000)},
+        {"at": datetime.datetime(2026, 1, 1)},
+        {"at": 0},
+        {"at": -1},
+        {"at": -(2**63)},
+        {"at": 2**63},
+        {"at": True},
+        {"at": 1.5},
+        {"side": "server"},
+        {"side": "client-"[:-1]},
+        {"side": "both"},
+        {"side": 2},
+        {"side": ["server"]},
+        {"proto": "udp"},
+        {"proto": " UDP"},
+        {"proto": 17},
+        {"proto": 6},
+        {"proto": 0},
+        {"proto": 255},
+        {"proto": 256},
+        {"proto": -1},
+        {"proto": -2},
+        {"proto": 2**70},
+        {"proto": "17"},
+        {"proto": "nonsense"},
+        {"proto": True},
+        {"port": 1194},
+        {"port": 0},
+        {"port": -1},
+        {"port": 65535},
+        {"port": 65536},
+        {"port": 2**31},
+        {"port": "1194"},
+        {"at": "2026-01-01", "side": "server", "proto": "udp", "port": 1194},
+        {"at": 1_780_000_000_000_000_000, "side": "server", "proto": "tcp", "port": 1194},
+    ],
+)
+@pytest.mark.parametrize("address", ["10.0.0.1", "10.128.0.1", "2001:db8::1", "203.0.113.1"])
+def test_machine_code_answers_and_refuses_as_plain_python_does(table, translated, address, asked):
+    rows = [
+        entry("10.0.0.0/8", "client"),
+        entry("10.128.0.0/9", "server", "udp", "1194", "2025-01-01", "2030-01-01"),
+        entry("2001:db8::/32", "either", "tcp"),
+        entry("2001:db8::/48", end="2022-01-01", status="revoked"),
+    ]
+    said = []
+    for make in (table, translated):
+        try:
+            match = make(*rows).lookup(address, **asked)
+            said.append(None if match is None else (match.row, match.prefix))
+        except ClassifierError as error:
+            said.append(str(error))
+    assert said[0] == said[1]
+
+
+def test_the_match_is_the_same_for_the_same_row(translated):
+    compiled = translated(*(entry(f"10.0.{n}.0/24") for n in range(5)))
+    for _ in range(3):
+        for n in range(5):
+            match = compiled.lookup(f"10.0.{n}.1")
+            assert (match.row, match.prefix) == (n, f"10.0.{n}.0/24")
+            assert match is compiled.lookup(ipaddress.ip_address(f"10.0.{n}.2"))
+
+
+def test_a_process_changes_to_machine_code_after_many_lookups(table, monkeypatch):
+    made = []
+    monkeypatch.setattr(Table, "_translate", lambda self: made.append(self))
+    monkeypatch.setattr(table_module, "_asked", itertools.count(1))
+    monkeypatch.setattr(table_module, "is_plain", lambda: False)
+    one, other = table(entry("10.0.0.0/8")), table(entry("10.0.0.0/8"))
+    for _ in range(table_module._PLAIN_LOOKUPS - 1):
+        one.lookup("10.0.0.1")
+    assert not made
+    other.lookup("10.0.0.1")
+    assert made == [other]
 
 
 def test_sides_of_a_column_can_be_numbers(table):
