@@ -12,6 +12,7 @@ import numpy as np
 
 from classifier.errors import ClassifierError, ResourceError
 from classifier.report._layout import safe_text
+from classifier.report.scores import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -272,9 +273,9 @@ class Plots:
         for number in np.unique(bin_of):
             mine = bin_of == number
             n, k = int(mine.sum()), int(y[mine].sum())
-            centre, half = _wilson(k, n)
+            low, high = wilson(k, n) or (0.0, 1.0)
             axes.errorbar(
-                p[mine].mean(), k / n, yerr=[[k / n - centre + half], [centre + half - k / n]],
+                p[mine].mean(), k / n, yerr=[[k / n - low], [high - k / n]],
                 fmt="o", color="#0072B2", capsize=3,
             )  # fmt: skip
             axes.annotate(f"n={n:,}", (p[mine].mean(), k / n), xytext=(6, -10 if k else 6),
@@ -329,13 +330,3 @@ class Plots:
         axes.set_xlabel("added delay (microseconds)")
         axes.set_ylabel("packets that wait longer (%)")
         return figure
-
-
-def _wilson(k: int, n: int) -> tuple[float, float]:
-    """Return centre and half-width of Wilson's 95 % interval."""
-    z = 1.959964
-    share = k / n
-    scale = 1 / (1 + z * z / n)
-    centre = scale * (share + z * z / (2 * n))
-    half = scale * z * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
-    return centre, half

@@ -178,6 +178,15 @@ def test_reliability_without_labels_names_the_remedy() -> None:
         run.plot.reliability()
 
 
+@pytest.mark.parametrize("n", range(1, 12))
+def test_reliability_is_drawn_where_all_flows_of_a_bin_are_of_one_sort(n: int) -> None:
+    judged = np.full(2 * n, 0.1), np.repeat([0, -1], n)
+    drawn = plots.Plots(lambda: None, lambda: judged).reliability()  # type: ignore[arg-type, return-value]
+    assert f"over {n} labelled flows" in texts_of(drawn)
+    judged = np.full(n, 0.9), np.ones(n, np.int64)
+    assert plots.Plots(lambda: None, lambda: judged).reliability()  # type: ignore[arg-type, return-value]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 def test_a_browser_shows_the_page_and_runs_nothing_in_it(tmp_path: Path) -> None:
