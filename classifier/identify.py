@@ -39,7 +39,8 @@ class Identification:
     strength : ndarray of int8
         ``Strength`` of the strongest evidence, 0 where none.
     decided_packet, decided_ns, bytes_before : ndarray of int64
-        Packets of the flow and time when the identification was reached, bytes before it.
+        Packets of the flow and time when the identification was reached, bytes before it; all of
+        the flow where only the model's word makes it a VPN.
     evidence : tuple of Evidence
         All evidence, ordered by flow, the strongest first.
     evidence_offsets : ndarray of int32, shape (n_flows + 1,)
@@ -92,14 +93,16 @@ def identify(
     method = np.full(n, "", object)
     decided_packet, decided_ns, bytes_before = (np.zeros(n, np.int64) for _ in range(3))
     vpn_probability = np.full(n, PROBABILITY[Strength.NONE])
+    said = np.zeros(n, bool)
     if probability is not None:
         vpn_probability = probability.astype(np.float64)
         said = vpn_probability >= threshold
         method[said], family[said], kind[said] = "model", GENERIC, FAMILIES[GENERIC].value
-        packets = (batch.flows["packets_stop"] - batch.flows["packets_start"])[said]
-        last = batch.flows["packets_stop"][said] - 1  # it looks at all packets that were kept
-        decided_packet[said], decided_ns[said] = packets, batch.packets["ts_ns"][last]
-        bytes_before[said] = _bytes_before(batch, last, packets)
+        # A model counts the packets, bytes and flags of all of a flow: it is asked at the end.
+        ended = batch.flows[said]
+        decided_packet[said] = ended["orig_packets"] + ended["resp_packets"]
+        decided_ns[said] = ended["last_ns"]
+        bytes_before[said] = ended["orig_bytes"] + ended["resp_bytes"]
     bare = np.zeros(n, bool)
     flows = np.unique(rows)
     packet = np.zeros(flows.size, np.int64)
@@ -117,6 +120,9 @@ def identify(
         if not bare[flow]:
             vpn_probability[flow] = max(vpn_probability[flow], PROBABILITY[best.strength])
         packet[i] = best.packet
+    enough = np.array([PROBABILITY[Strength(level)] >= threshold for level in sorted(Strength)])
+    by_evidence = ~said[flows] | bare[flows] | enough[strength[flows]]
+    flows, packet = flows[by_evidence], packet[by_evidence]
     if flows.size:
         decided_packet[flows] = packet - batch.flows["packets_start"][flows] + 1
         decided_ns[flows] = batch.packets["ts_ns"][packet]

@@ -101,6 +101,29 @@ def test_evidence_names_the_frame_in_the_capture() -> None:
     assert (second["decided_packet"], second["bytes_before"]) == (2, 29)
 
 
+def test_what_a_model_says_is_known_at_the_end_of_a_flow() -> None:
+    """It counts the packets and bytes of a whole flow; weak evidence does not tell a box earlier."""
+    flows = batch(*[F(UDP, [P(i % 2, b"x") for i in range(5)])] * 4)
+    for side in ("orig", "resp"):  # more came than the 32 packets that are kept
+        flows.flows[f"{side}_packets"], flows.flows[f"{side}_bytes"] = 100, 9000
+    evidence = [
+        seen(1, Strength.WEAK, "tls-in-tls", 6),
+        seen(2, Strength.STRONG, "openvpn", 11),
+        seen(3, Strength.WEAK, "tls-in-tls", 16),
+    ]
+    said = np.array([0.8, 0.8, 0.8, 0.1])
+    found = identify(flows, evidence, probability=said)
+    assert found.is_vpn.tolist() == [True, True, True, False]
+    assert found.method.tolist() == ["model", "behaviour", "signature", "behaviour"]
+    assert found.decided_packet.tolist() == [200, 200, 2, 2]
+    assert found.bytes_before.tolist() == [18000, 18000, 29, 29]
+    last = flows.flows["last_ns"]
+    second = flows.packets["ts_ns"][[11, 16]]
+    assert found.decided_ns.tolist() == [*last[:2], *second]
+    strict = identify(flows, evidence, probability=np.full(4, 0.95), threshold=0.95)
+    assert strict.decided_packet.tolist() == [200, 200, 200, 200]
+
+
 def test_sctp_starts_with_an_init_chunk_and_with_nothing_else() -> None:
     init, data = bytes.fromhex("0100 0014"), bytes.fromhex("0003 0014")
     flows = batch(
