@@ -85,7 +85,7 @@ class Throttle:
     burst_bytes : int
         Depth of the bucket.
     per : str
-        One bucket for each ``flow``, each client ``address``, or one for the whole ``class``.
+        One bucket for each ``flow``, each client ``address``, or each ``class`` of use.
     most_ms : float
         A packet that would wait longer is dropped.
     """

@@ -192,12 +192,11 @@ def simulate(
     leave = _through_cores(arrive, service, packets.flow, box)
     lost[leave < 0] = LOST.index("buffer")
     verdict = flows.column("verdict").to_numpy(zero_copy_only=False)[packets.flow]
-    decided_ns = flows.column("decided_ns").to_numpy()[packets.flow]
-    after = (decided_ns > 0) & (packets.ts_ns > decided_ns)
+    after = packets.ts_ns > _known_ns(flows)[packets.flow]
     lost[(lost == 0) & after & (verdict == "would_block")] = LOST.index("blocked")
     if box.throttle is not None:
         held = np.flatnonzero((lost == 0) & after & (verdict == "would_throttle"))
-        bucket = _buckets(box.throttle, packets.flow, clients)
+        bucket = _buckets(box.throttle, packets.flow, flows, clients)
         _throttled(leave, lost, held, packets.ip_bytes, bucket, box.throttle)
     _over_link(leave, lost, packets.ip_bytes, box)
 
@@ -225,6 +224,13 @@ def check_settings(speed_up: float, seed: int) -> None:
         raise ClassifierError(f"a seed of {seed}", remedy="give a whole number from 0 up")
     if not 0 < speed_up < 1e9:
         raise ClassifierError(f"a speed-up of {speed_up}", remedy="give a factor above 0")
+
+
+def _known_ns(flows: "pa.Table") -> NDArray[np.int64]:
+    """Return from when a box acts on each flow: it was identified, or else its first packet."""
+    decided, first = (flows.column(name).to_numpy() for name in ("decided_ns", "first_ns"))
+    known: NDArray[np.int64] = np.where(decided > 0, decided, first)
+    return known
 
 
 def _firsts(flow: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -275,12 +281,16 @@ def _served(
 
 
 def _buckets(
-    throttle: Throttle, flow: NDArray[np.int64], clients: NDArray[np.int64] | None
+    throttle: Throttle,
+    flow: NDArray[np.int64],
+    flows: "pa.Table",
+    clients: NDArray[np.int64] | None,
 ) -> NDArray[np.int32]:
     if throttle.per == "flow":
         return flow.astype(np.int32)
     if throttle.per == "class":
-        return np.zeros(flow.size, np.int32)
+        classes = flows.column("service").combine_chunks().dictionary_encode().indices
+        return np.asarray(classes, np.int32)[flow]
     if clients is None:
         raise ClassifierError("a throttle per address", remedy="give the clients of the flows")
     return clients[flow].astype(np.int32)

@@ -71,6 +71,28 @@ def test_packets_are_blocked_after_the_one_that_decided_and_not_before() -> None
     assert result.traffic.loc["all", "goodput_bps"] == pytest.approx(30 * 8 / 0.030)
 
 
+@pytest.mark.parametrize(("verdict", "fate"), [("would_block", 4), ("would_throttle", 3)])
+def test_a_flow_hit_without_identification_is_known_by_its_first_packet(
+    verdict: str, fate: int
+) -> None:
+    """A rule may ask for a class of use: the box acts on flows that are no VPN, too."""
+    packets = sent((0, 0, 0, 10), (20, 0, 1, 10), (30, 0, 0, 10))
+    hit = WEB | {"verdict": verdict, "first_ns": 0}
+    result = through(packets, [hit], Box(throttle=Throttle(1e3, burst_bytes=10, most_ms=1)))
+    assert result.lost.tolist() == [0, fate, fate]
+    assert result.web.loc["with", "broken"] == 1
+    assert result.web.loc["without", "broken"] == 0
+
+
+def test_each_class_of_use_has_a_bucket_of_its_own() -> None:
+    web = WEB | {"verdict": "would_throttle", "first_ns": 0}
+    packets = sent((21, 0, 0, 10), (22, 1, 0, 10), (22, 2, 0, 10))
+    box = Box(service=ServiceTime("constant", 0.0), throttle=Throttle(1e6, 1000, "class"))
+    result = through(packets, [THROTTLED, web, THROTTLED], box)
+    # The bucket of the VPNs has filled by 125 bytes since 21 ms, that of the web is full
+    assert result.added_delay_ns.tolist() == [0, 0, 7 * MS]
+
+
 def test_throttled_packets_wait_for_their_tokens() -> None:
     """A bucket of 1,000 bytes at 1 Mbit/s gives a packet of 1,000 bytes every 8 ms."""
     packets = sent((0, 0, 0, 10), (21, 0, 0, 10), (21, 0, 0, 10), (21, 0, 0, 10))
