@@ -33,7 +33,9 @@ Cookie reply, 64 bytes::
     8   24   nonce
     32  32   cookie        encrypted, with tag
 
-Transport data, 32 bytes and more, a multiple of 16 (a keepalive has 32)::
+Transport data, 32 bytes and more, a multiple of 16 (a keepalive has 32); a packet that fills the
+tunnel's MTU is not padded beyond it, so that full messages have MTU + 32 bytes, whatever that is
+(1,452 as wg-quick sets it up)::
 
     0    1   type          4
     1    3   reserved      zero
@@ -44,7 +46,8 @@ Transport data, 32 bytes and more, a multiple of 16 (a keepalive has 32)::
 Sources
 -------
 J. A. Donenfeld, "WireGuard: Next Generation Kernel Network Tunnel", NDSS 2017, sections 5.4
-(messages), 6.1 (rekeying after 120 s, rejection after 180 s); https://www.wireguard.com/protocol/.
+(messages), 6.1 (rekeying after 120 s, rejection after 180 s); https://www.wireguard.com/protocol/;
+Linux, ``drivers/net/wireguard/send.c`` (padding ends at the MTU); RFC 8200 section 5 (least MTU).
 
 Strength
 --------
@@ -52,7 +55,8 @@ Proof: an index that one side announced is used by the other as receiver (respon
 data; 32 random bits beside type, zeros and length). Proof also, in the middle of a conversation,
 where both directions bring two or more data messages, each to an index of its own that stays the
 same, with a rising counter below 2**48: per direction 32 bits of type, 32 of the repeated index and
-16 zero bits of each counter would have to agree by chance. Strong: a handshake message of exact
+16 zero bits of each counter would have to agree by chance (messages of other lengths than multiples
+of 16 must be of one length in each direction, that of the MTU). Strong: a handshake message of exact
 length whose keys look random; or two data messages and more in a row in one direction, to the same
 index (32 bits), with a rising counter. Weak: one data message, or several that repeat neither, or a
 cookie reply, and nothing else in the flow.
@@ -91,6 +95,7 @@ __all__ = ["DETECTOR", "probe"]
 UDP = 17
 INITIATION, RESPONSE, COOKIE, DATA = 1, 2, 3, 4
 INITIATION_BYTES, RESPONSE_BYTES, COOKIE_BYTES, DATA_LEAST, DATA_MULTIPLE = 148, 92, 64, 32, 16
+FULL_LEAST = 1280 + DATA_LEAST  # of a message that may fill an MTU: no smaller one carries IPv6
 HEADER_BYTES = 16  # what must be captured of any message before it is judged
 SENDER, RECEIVER, RESPONSE_RECEIVER, COUNTER = 4, 4, 8, 8
 # Keys, nonces, ciphertext and mac1 of a message stand together and must look random.
@@ -159,6 +164,7 @@ def probe(buf, start, stop, wire_bytes):
         0 not ours, -1 cannot tell, else the message type.
     """
     data_sized = wire_bytes >= DATA_LEAST and wire_bytes % DATA_MULTIPLE == 0
+    data_sized = data_sized or wire_bytes >= FULL_LEAST
     if not data_sized and wire_bytes != INITIATION_BYTES and wire_bytes != RESPONSE_BYTES:
         return 0
     kept = stop - start
@@ -189,7 +195,7 @@ def probe(buf, start, stop, wire_bytes):
 
 
 # Columns of ``runs``, one row per direction
-INDEX, LAST_COUNTER, RUN, BEST, BEST_ROW, BEST_INDEX = 0, 1, 2, 3, 4, 5
+INDEX, LAST_COUNTER, RUN, BEST, BEST_ROW, BEST_INDEX, FULL_BYTES = 0, 1, 2, 3, 4, 5, 6
 
 
 @inline
@@ -212,7 +218,7 @@ def _extend(runs, direction, index, counter, row):
 def _judge(packets, payload, start, stop, runs, announced, hit):
     """Fill ``hit`` for the packets of one flow; return whether there was anything.
 
-    ``runs`` (2, 6) and ``announced`` (PACKET_LIMIT, 3: direction, index, row) are scratch.
+    ``runs`` (2, 7) and ``announced`` (PACKET_LIMIT, 3: direction, index, row) are scratch.
     """
     runs[:] = 0
     n_ours = n_foreign = n_announced = kinds = 0  # kinds: a bit per message type
@@ -225,6 +231,11 @@ def _judge(packets, payload, start, stop, runs, announced, hit):
         kind = probe(payload, p.start, p.stop, np.int64(p.payload_bytes))
         if kind < 0:
             continue
+        if kind == DATA and p.payload_bytes % DATA_MULTIPLE != 0:
+            full = runs[p.direction, FULL_BYTES]
+            if full != 0 and full != p.payload_bytes:
+                kind = np.int64(0)
+            runs[p.direction, FULL_BYTES] = p.payload_bytes
         if kind == 0:
             if p.stop - p.start >= 4 and le32(payload, p.start) == DISCO:
                 return False
@@ -288,7 +299,7 @@ def scan(flows, packets, payload, hits):
         Rows of ``hits`` that were filled.
     """
     n_hits = 0
-    runs = np.zeros((2, 6), np.int64)
+    runs = np.zeros((2, 7), np.int64)
     announced = np.zeros((PACKET_LIMIT, 3), np.int64)
     for f in range(flows.size):
         flow = flows[f]

@@ -14,7 +14,7 @@ def looks_random(data: bytes) -> bool:
 
 
 def wireguard(data: bytes, wire_bytes: int) -> int:
-    kinds = {1: {148}, 2: {92}, 3: {64}, 4: set(range(32, 70_000, 16))}
+    kinds = {1: {148}, 2: {92}, 3: {64}, 4: {*range(32, 70_000, 16), *range(1312, 70_000)}}
     if not any(wire_bytes in sizes for sizes in kinds.values()):
         return 0
     if any(data[1:4]):

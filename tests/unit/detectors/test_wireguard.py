@@ -137,6 +137,20 @@ def test_data_of_a_length_that_is_no_multiple_of_16_is_not_wireguard():
     assert found(*[P(0, wg_data(A, n) + b"xy") for n in range(5)]) == []
 
 
+def test_data_that_fill_an_mtu_are_not_padded_to_16():
+    # wg-quick's MTU of 1,420, as a download joined in mid-session has it
+    full = [P(1, wg_data(A, 900 + n, 1452)) for n in range(8)]
+    acknowledgements = [P(0, wg_data(B, 300 + n, 96)) for n in range(2)]
+    (e,) = found(*full, *acknowledgements)
+    assert (e.strength, e.packet) == (Strength.PROOF, 9)
+    assert found(*full)[0].strength is Strength.STRONG
+    assert kind(wg_data(A, 1, 1311)) == 0
+
+
+def test_full_data_of_several_lengths_are_not_wireguard():
+    assert found(*[P(0, wg_data(A, n, 1401 + 2 * n)) for n in range(9)]) == []
+
+
 def test_a_game_with_type_byte_zeros_and_counter_in_clear_is_not_wireguard():
     # As CAPWAP, Roughtime and LoL Wild Rift have: type and zeros, but structure where a key belongs
     packets = [P(0, wg_data(A, n)[:16] + bytes([0, 0, 0, 7, 0, 0, 0, 1] * 2)) for n in range(5)]
