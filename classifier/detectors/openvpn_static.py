@@ -10,7 +10,7 @@ its length (2 bytes, big-endian)::
     H+V      n   ciphertext    whole blocks of V: packet id (4), time (4), packet, padding (1 to V)
 
 The shortest content is a keepalive of 16 bytes: 24 with packet id and time, padded to 32. So with
-blocks of 16 all lengths leave the same rest: 0 (least 64), 4 (SHA1, least 68) or 12 (SHA224, least
+blocks of 16 all lengths leave the same rest: 0 (least 48), 4 (SHA1, least 68) or 12 (SHA224, least
 76); with blocks of 8 and SHA1 the rest of 4, and 60 bytes at least. Without a cipher nothing is
 hidden, and a keepalive is a string of 16 bytes that no other program sends.
 
@@ -29,10 +29,16 @@ sides send four messages and more (of the first 32 packets); every one looks ran
 from its first byte, no byte of the first 16 is the same in all messages of a side, and all lengths
 leave a rest of 4 or 12, at least four different lengths among them (six with blocks of 8), and not of
 blocks twice as long: lengths of chance would do so once in 16**3 flows and less. With SHA1 one of them
-must be that of a keepalive or of a bare acknowledgement of TCP. Strong over TCP: eight messages and
+must be that of a keepalive or of a bare acknowledgement of TCP; where both are seen, one size fewer
+will do. Strong over TCP: eight messages and
 more, two of each side at least, from the first byte that was captured, each behind its length,
-random, of four sizes and that rest (blocks of 8: twelve messages, six sizes). Weak: a
-rest of 0, five sizes of it, as any cipher of blocks leaves that sends nothing else.
+random, of four sizes and that rest (blocks of 8: twelve messages, six sizes). A rest of 0 is left by any
+cipher of blocks that sends nothing else: weak, with five sizes of it; but strong, with four, where
+the messages show a TCP connection inside. Its acknowledgements (52 or 40 bytes of IP, H + 80 here)
+are four and an eighth of all at least, nothing is shorter but keepalives (H + 48), which are there or
+else something longer by 256 and more, and one after another come what opens it: SYN and its answer
+(60 bytes of IP, H + 96), from one side and the other, and an acknowledgement. Random sizes in
+multiples of 16 do so in 6 flows of 10,000 at most, whatever range they are drawn from.
 
 Mistaken for
 ------------
@@ -43,8 +49,8 @@ and a MAC of 4 bytes: its acknowledgements of TCP with time stamps (frames of 66
 Blind to
 --------
 Flows of a few messages or of messages of few sizes; TCP joined inside a message, or in which two
-messages of a side do not begin within the bytes that are kept; ``--auth none``; without a cipher,
-MACs but SHA1.
+messages of a side do not begin within the bytes that are kept; a rest of 0 where no TCP connection
+with time stamps over IPv4 was opened inside; without a cipher, MACs but SHA1.
 """
 
 import itertools
@@ -81,11 +87,14 @@ __all__ = ["DETECTOR"]
 
 UDP = 17
 WIDTH = 34
-FRAME_LEAST, FRAME_MOST, SIDE_LEAST = 60, 1700, 2  # lengths over TCP; messages of each side
+FRAME_LEAST, FRAME_MOST, SIDE_LEAST = 48, 1700, 2  # lengths over TCP; messages of each side
 KEEPALIVE = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
 MACS, REPLAY_BYTES = (0, 20), 8  # none and SHA1: what stands within a head's first bytes
 TIME_LEAST = 1_000_000_000  # 2001, the year of the first release
 STEP_MOST, RUN_LEAST, IPV6_BYTES = 64, 2, 40
+# A cipher's block, the sizes of an acknowledgement of TCP for each MAC, and a keepalive beside them
+BLOCK, ACKS, KEEPALIVE_LESS = 16, range(80, 80 + 64 + 1, 16), 32
+ACKS_LEAST, ACKS_SHARE, LONGER_LEAST = 4, 8, 256
 CLEAR_WIDTH = LENGTH_BYTES + max(MACS) + REPLAY_BYTES + IPV6_BYTES
 
 
@@ -116,8 +125,9 @@ LAYOUTS = (
     Layout(16, 12, 76, 4),
     Layout(8, 4, 60, 6, messages=12, usual=(60, 84, 92), tinc=76),
 )
-# Any cipher of blocks of 16 bytes leaves it, behind a MAC of 16, 32 or 64 or none
-PLAIN_BLOCKS = Layout(16, 0, 64, 5)
+# Any cipher of blocks of 16 bytes leaves it, behind a MAC of 16, 32, 48 or 64 bytes or none
+PLAIN_BLOCKS = Layout(16, 0, 48, 4)
+PLAIN_SIZES = 5  # where no connection is seen inside
 
 _TEXT = (
     "{value} messages without any header, random from the first byte, of whole blocks behind a "
@@ -125,12 +135,30 @@ _TEXT = (
 )
 STATIC = Meaning(Strength.STRONG, _TEXT, "openvpn")
 BLOCKS = Meaning(Strength.WEAK, _TEXT, "openvpn")
+CARRIES = Meaning(
+    Strength.STRONG, f"{_TEXT}, in which a TCP connection is opened and acknowledged", "openvpn"
+)
 CLEAR = Meaning(Strength.PROOF, "OpenVPN's keepalive in clear, no cipher", "openvpn")
 CLEAR_BOTH = Meaning(
     Strength.PROOF,
     "{value} IP packets in clear behind a rising packet id and the same time, both ways",
     "openvpn",
 )
+
+
+def _carries_tcp(sides: list[int], sizes: list[int]) -> bool:
+    """Tell whether messages, in whole blocks behind some MAC and an IV, show a TCP connection."""
+    triples = list(zip(sides, sides[1:], sides[2:], sizes, sizes[1:], sizes[2:], strict=False))
+    for ack in ACKS:
+        shorter = {size for size in sizes if size < ack}
+        spread = max(sizes) >= ack + LONGER_LEAST or shorter == {ack - KEEPALIVE_LESS}
+        if not spread or shorter - {ack - KEEPALIVE_LESS}:
+            continue
+        opening = (ack + BLOCK, ack + BLOCK, ack)
+        opened = any(a != b and a == c and tuple(size) == opening for a, b, c, *size in triples)
+        if opened and sizes.count(ack) >= max(ACKS_LEAST, len(sizes) / ACKS_SHARE):
+            return True
+    return False
 
 
 def _judge_udp(batch: FlowBatch) -> list[Evidence]:
@@ -141,17 +169,27 @@ def _judge_udp(batch: FlowBatch) -> list[Evidence]:
 
     def fits(layout: Layout) -> Mask:
         wrong = ~layout.fits(size) | (size == layout.tinc)
-        several = (read.sizes >= layout.sizes) & ~read.none(layout.is_finest(size))
+        enough = read.sizes >= layout.sizes
         if layout.usual:
-            several &= ~read.none(np.isin(size, layout.usual))
-        return read.holds & read.none(wrong) & several
+            alive, acknowledged = (
+                ~read.none(np.isin(size, some)) for some in (layout.usual[:1], layout.usual[1:])
+            )
+            enough = enough & (alive | acknowledged)
+            enough |= (read.sizes >= layout.sizes - 1) & alive & acknowledged
+        return read.holds & read.none(wrong) & enough & ~read.none(layout.is_finest(size))
 
     every = m.wire > 0
     first, last = m.first(every), m.last(every)
     known = np.logical_or.reduce([fits(layout) for layout in LAYOUTS])
+    plain = fits(PLAIN_BLOCKS)
+    carries = np.zeros_like(plain)
+    for flow in np.flatnonzero(plain).tolist():
+        ours = m.flow == flow
+        carries[flow] = _carries_tcp(m.direction[ours].tolist(), size[ours].tolist())
     cases = [
         Case(known, STATIC, first, last, read.n),
-        Case(fits(PLAIN_BLOCKS), BLOCKS, first, last, read.n),
+        Case(carries, CARRIES, first, last, read.n),
+        Case(plain & (read.sizes >= PLAIN_SIZES), BLOCKS, first, last, read.n),
     ]
     return report(batch, DETECTOR.name, cases)
 
@@ -175,9 +213,20 @@ def _meaning(sides: list[list[Framed]]) -> Meaning | None:
     for layout in (*LAYOUTS, PLAIN_BLOCKS):
         several = np.unique(size).size >= layout.sizes and len(both) >= layout.messages
         if several and layout.fits(size).all() and layout.is_finest(size).any():
-            meaning = BLOCKS if layout is PLAIN_BLOCKS else STATIC
-            return meaning if all(map(_may_be_secret, groups)) else None
+            if not all(map(_may_be_secret, groups)):
+                return None
+            return STATIC if layout is not PLAIN_BLOCKS else _blocks(sides)
     return None
+
+
+def _blocks(sides: list[list[Framed]]) -> Meaning | None:
+    """Return what messages over TCP in blocks without a rest are."""
+    marked = [(frame.row, side, frame.size) for side in (0, 1) for frame in sides[side]]
+    marked.sort(key=lambda frame: frame[0])
+    _, order, sizes = zip(*marked, strict=True)
+    if _carries_tcp(list(order), list(sizes)):
+        return CARRIES
+    return BLOCKS if len(set(sizes)) >= PLAIN_SIZES else None
 
 
 def _judge_tcp(batch: FlowBatch) -> list[Evidence]:

@@ -88,6 +88,8 @@ CASES |= {
         made="the real programs, every message rewritten,",
         rewrite=handmade.scramble,
     ),
+    "openvpn-udp-static-mac": Case("openvpn-udp-static-mac", note=STATIC),
+    "openvpn-tcp-static-mac": Case("openvpn-tcp-static-mac", note=STATIC),
     "openvpn-tcp-cbc-mid-session": Case(
         "openvpn-tcp-cbc", LATE, "OpenVPN over TCP with CBC, joined after the handshake: data alone"
     ),

@@ -102,7 +102,14 @@ WRAPS = {
 }
 
 
-def connect(stage: Stage, proto: str, wrap: str, port: int = 0, cipher: str = "") -> list[Tunnel]:
+def connect(
+    stage: Stage,
+    proto: str,
+    wrap: str,
+    port: int = 0,
+    cipher: str = "",
+    options: tuple[str, ...] = (),
+) -> list[Tunnel]:
     """Start OpenVPN from each client to a server of its own, with choices from the seed."""
     auth = stage.pick((), ("--auth", "SHA256"), ("--auth", "SHA512")) if wrap != "static" else ()
     alive = stage.pick((), ("--keepalive", "2", "20"), ("--keepalive", "10", "60"))
@@ -115,7 +122,7 @@ def connect(stage: Stage, proto: str, wrap: str, port: int = 0, cipher: str = ""
             proto=proto,
             wrap=wrap,
             cipher=cipher,
-            options=(*auth, *alive),
+            options=(*auth, *alive, *options),
             number=number + 1,
         )
         tunnels.append(setup.start(stage.net, stage.authority, client, stage.server))
@@ -123,10 +130,15 @@ def connect(stage: Stage, proto: str, wrap: str, port: int = 0, cipher: str = ""
 
 
 def _session(
-    stage: Stage, proto: str, wrap: str, port: int = 0, cipher: str = ""
+    stage: Stage,
+    proto: str,
+    wrap: str,
+    port: int = 0,
+    cipher: str = "",
+    options: tuple[str, ...] = (),
 ) -> Iterator[Ways]:
     yield None
-    tunnels = connect(stage, proto, wrap, port, cipher)
+    tunnels = connect(stage, proto, wrap, port, cipher, options)
     yield [tunnel.way for tunnel in tunnels]
     for tunnel in tunnels:
         tunnel.stop()
@@ -176,6 +188,22 @@ def _static(stage: Stage) -> Iterator[Ways]:
 )
 def _static_tcp(stage: Stage) -> Iterator[Ways]:
     yield from _session(stage, "tcp", "static")
+
+
+def _static_mac(proto: str) -> None:
+    @scenario(
+        f"openvpn-{proto}-static-mac",
+        f"OpenVPN over {proto.upper()} with a static key and a MAC of 32 bytes, of others or none",
+        "openvpn",
+        ipv6=True,
+    )
+    def _run(stage: Stage) -> Iterator[Ways]:
+        mac = stage.pick("SHA256", "SHA512", "SHA384", "MD5", "none")
+        yield from _session(stage, proto, "static", options=("--auth", mac))
+
+
+_static_mac("udp")
+_static_mac("tcp")
 
 
 @scenario(

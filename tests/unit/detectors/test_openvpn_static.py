@@ -33,6 +33,47 @@ def test_a_mac_of_28_bytes_is_strong_and_what_leaves_no_rest_weak():
         assert (e.strength, e.family) == (Strength.WEAK, "openvpn")
 
 
+# Behind MAC and IV, in blocks: an acknowledgement has 4, SYN and its answer have 5, a keepalive 2
+OPENED = "<4 >4 <4 <5 >5 <4 <20 >4 >60 <4 >9 <4"
+
+
+def inside(mac: int, exchange: str = OPENED) -> list[P]:
+    sizes = [(int(word[0] == ">"), int(word[1:])) for word in exchange.split()]
+    return [P(d, secret(mac + 16 + 16 * size)) for d, size in sizes]
+
+
+@pytest.mark.parametrize("mac", [0, 16, 32, 48, 64])
+def test_without_a_rest_a_tcp_connection_inside_is_strong(mac):
+    for evidence in (found(*inside(mac)), over_tcp(inside(mac))):
+        assert [(e.strength, e.family) for e in evidence] == [(Strength.STRONG, "openvpn")]
+        assert "a TCP connection is opened" in evidence[0].detail
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        "<4 >4 <4 <5 >6 <4 <20 >4 >60 <4 >9 <4",  # SYN answered by another size
+        "<4 >4 <4 <5 <5 <4 <20 >4 >60 <4 >9 <4",  # by its own side
+        "<4 >4 <4 <5 >5 <4 <20 >4 >60 <4 >9 <3",  # something between keepalive and acknowledgement
+        "<4 >6 <6 <5 >5 <4 <20 >7 >60 <4 >9 <8",  # three acknowledgements
+        "<4 >4 <4 <5 >5 <4 <6 >4 >8 <4 >9 <4",  # all of much the same size, and no keepalive
+    ],
+)
+def test_without_a_rest_what_is_no_tcp_connection_stays_weak(exchange):
+    for evidence in (found(*inside(32, exchange)), over_tcp(inside(32, exchange))):
+        assert [e.strength for e in evidence] == [Strength.WEAK]
+
+
+def test_keepalives_stand_for_something_long():
+    exchange = "<2 >2 <4 >4 <4 <5 >5 <4 <6 >4 >6 <4"
+    assert found(*inside(32, exchange))[0].strength is Strength.STRONG
+
+
+def test_one_size_fewer_will_do_beside_keepalives_and_acknowledgements():
+    assert found(*talk(sizes=(2, 2, 4, 4, 7, 7, 4, 4)))[0].strength is Strength.STRONG
+    assert found(*talk(sizes=(3, 3, 4, 4, 7, 7, 4, 4))) == []
+
+
 def test_blowfish_needs_more_sizes():
     sizes = (5, 7, 7, 9, 11, 13, 15, 20)
     assert found(*talk(28, 8, sizes))
