@@ -9,19 +9,22 @@ Behind the two empty lines the stream belongs to the host and the client.
 
 Sources
 -------
-RFC 9110 sections 9.3.6 (any 2xx is agreement), 15.5.8 and 11.7.1 (only a proxy answers 407, and says
-how to authenticate), RFC 9112 section 3.2.3 (authority-form).
+RFC 9110 sections 9.3.6 (any 2xx is agreement), 15.5 and 15.6 (400, 404, 405 and 501 come from a server
+that does not know the method or the target; 403, 407, 500, 502, 503 and 504 from one that does, and will not or
+cannot), RFC 9112 section 3.2.3 (authority-form).
 
 Strength
 --------
 Proof: request, an answer of 2xx, and data behind either. Strong: both without data behind them, or
-the request where nothing of the server's direction was captured, or answered 407 with the field
-Proxy-Authenticate, which only a proxy sends. Weak: the request, refused otherwise (403, 405 and
-others, by proxies and by servers that are none), or without answer. A request repeated on the same connection after 407 counts as the first would have.
+the request where nothing of the server's direction was captured, or refused as a proxy refuses: 403,
+407, 500, 502, 503 or 504. No tunnel comes of it, but request and answer are the protocol's. Weak: the
+request with any other answer, as servers that are no proxy give it, or without one. A request
+repeated on the same connection after 407 counts as the first would have.
 
 Mistaken for
 ------------
-Scans of web servers for open proxies, which are refused.
+Scans of web servers for open proxies, which are refused with 400, 405 or 501, but with 403 or 500 where
+a server refuses all that is not for it.
 
 Blind to
 --------
@@ -47,7 +50,7 @@ REQUEST = re.compile(
     rb"CONNECT (?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,255}):[0-9]{1,5} HTTP/1\.[01]\r?\n"
 )
 ANSWER = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r\n]")
-PASSWORD_WANTED, ASKS = "407", re.compile(rb"\nproxy-authenticate:", re.IGNORECASE)
+REFUSALS = frozenset({"403", "407", "500", "502", "503", "504"})  # of a proxy, RFC 9110 15.5, 15.6
 EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
 _NAME = "http-connect"
 
@@ -99,9 +102,8 @@ def _judge(d: Dialogue) -> Evidence | None:
     )
     strength, text = Strength.STRONG, f"CONNECT request and its answer {code}"
     if code[0] != "2":
-        strength, text = Strength.WEAK, f"CONNECT request, answered {code}"
-        if code == PASSWORD_WANTED and ASKS.search(d.server, answer.end()):
-            strength, text = Strength.STRONG, f"{text} by a proxy that asks for a password"
+        strength = Strength.STRONG if code in REFUSALS else Strength.WEAK
+        text = f"CONNECT request, answered {code}"
     elif said > 0 and answered > 0 and d.more(said, answered):
         strength, text = Strength.PROOF, f"{text}, data behind them"
     return report(d, _NAME, strength, text, said=request.end(), answered=answer.end())

@@ -43,10 +43,11 @@ Strength
 --------
 Proof: an offered method agreed, and a request with its reply, or GSSAPI tokens both ways; SOCKS 4:
 request and reply; a UDP flow whose every datagram has a relay's header, from the client to the
-port that the reply to its association named, at that address or the proxy's own. Strong: an offered method agreed, and a request, its reply not seen; or SOCKS 5
+port that the reply to its association named, at that address or the proxy's own. Strong: an offered
+method agreed, and a request, its reply not seen; all methods refused, or name and password; SOCKS 5
 or 4a requests where nothing of the server's direction was captured; or two relayed datagrams and more
-of each side, all with the same address and port that someone can be asked at. Weak: the server refused,
-or said nothing, or was captured alone.
+of each side, all with the same address and port that someone can be asked at. Weak: the server said
+nothing, or was captured alone.
 
 Mistaken for
 ------------
@@ -141,7 +142,8 @@ def _version_5(d: Dialogue) -> Evidence | None:
         return None
     method = server[1]
     if method == NONE_ACCEPTABLE and len(server) == GREETING_BYTES:
-        return report(d, _NAME, Strength.WEAK, "SOCKS 5 methods, all refused", said=at, answered=2)
+        text = "SOCKS 5 methods, all refused"
+        return report(d, _NAME, Strength.STRONG, text, said=at, answered=GREETING_BYTES)
     if method not in methods:
         return None
     answered = GREETING_BYTES
@@ -158,7 +160,7 @@ def _version_5(d: Dialogue) -> Evidence | None:
         answered = 4
         if server[3] != 0:
             text = "SOCKS 5 name and password, refused"
-            return report(d, _NAME, Strength.WEAK, text, said=at, answered=answered)
+            return report(d, _NAME, Strength.STRONG, text, said=at, answered=answered)
     said, ended = _message(client, at, COMMANDS_5), _message(server, answered, CODES_5)
     if said <= 0 or ended == 0:
         return None

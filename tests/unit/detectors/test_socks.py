@@ -39,9 +39,9 @@ def test_name_and_password_accepted_go_before_the_request():
     assert (e.strength, e.packet) == (Strength.PROOF, 5)
 
 
-def test_name_and_password_refused_are_weak():
+def test_name_and_password_refused_are_strong():
     (e,) = found(P(0, b"\5\1\2"), P(1, b"\5\2"), P(0, PASSWORD), P(1, BAD))
-    assert e.strength is Strength.WEAK
+    assert (e.strength, e.packet) == (Strength.STRONG, 3)
 
 
 def test_tokens_of_gssapi_both_ways_are_proof():
@@ -75,9 +75,9 @@ def test_the_servers_direction_alone_is_weak():
     assert e.strength is Strength.WEAK
 
 
-def test_all_methods_refused_is_weak():
+def test_all_methods_refused_is_strong():
     (e,) = found(P(0, GREETING), P(1, b"\5\xff"))
-    assert e.strength is Strength.WEAK
+    assert (e.strength, e.packet) == (Strength.STRONG, 1)
 
 
 def test_a_client_that_did_not_send_the_first_packet_is_found():
