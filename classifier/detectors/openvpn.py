@@ -62,8 +62,8 @@ a constant peer id and a packet id rising in small steps over four messages, or 
 same on both sides, with no other message in the flow (v2: among other messages too); over TCP, where
 the capture begins inside a message, two data v2 one behind the other's length (of a cipher in CBC mode: in
 whole blocks behind the same rest). Strong too, for CBC, whose packet ids are
-encrypted: data v2 alone, four messages and more of each side, with the same key and peer id on both
-(servers count peers from 0: below 65536), sizes that leave whole blocks of 8 bytes behind the same
+encrypted: data v2 alone, eight messages and more, two of each side at least, with the same key and
+peer id on both (servers count peers from 0: below 65536), different sizes that leave whole blocks of 8 bytes behind the same
 rest, and content that looks random; or over TCP four such messages of both sides together, in segments
 of their own, among parts of others. Weak: a plain client reset alone, over UDP.
 
@@ -125,6 +125,7 @@ EPOCH_START = 0x00010000
 TAG_OFFSET, TAG_BYTES = 8, 12  # from the packet id: ciphertext or tag, whichever form it has
 # Of CBC: HMAC of 16 bytes or more, IV and a block of 8, whole blocks; peers count from 0
 CBC_LEAST, CBC_BLOCK, PEERS_MOST = 36, 8, 1 << 16
+CBC_LEAST_BOTH, CBC_LEAST_SIDE = 8, 2
 CBC_AMONG_LEAST = 4  # over TCP, each in a segment of its own with its length
 MESSAGES_PER_PART = 2  # TCP segments that are a message, for each that is a part or several
 FOREIGN_LIMIT = 1  # messages of a UDP flow that are no OpenVPN
@@ -225,8 +226,8 @@ SID, SID_ROW, N_CONTROL, REPLAY_ID, REPLAY_TIME, N_REPLAY = 0, 1, 2, 3, 4, 5
 HEADER, PACKET_ID, RUN, BEST_RUN, RUN_ROW = 6, 7, 8, 9, 10
 RESET_BYTES, RESET_ROW, OPCODES = 11, 12, 13
 N_BLOCKS, BLOCK_HEADER, BLOCK_REST, N_OTHER = 14, 15, 16, 17
-FIRST_BLOCK, LAST_BLOCK = 18, 19
-_STATE_COLUMNS = 20
+FIRST_BLOCK, LAST_BLOCK, BLOCK_BYTES, SIZES_DIFFER = 18, 19, 20, 21
+_STATE_COLUMNS = 22
 
 
 @inline
@@ -280,6 +281,8 @@ def _note_data(buf, start, stop, wire_bytes, mine, row):
     rest = wire_bytes % CBC_BLOCK
     if mine[N_BLOCKS] == 0:
         mine[BLOCK_HEADER], mine[BLOCK_REST], mine[FIRST_BLOCK] = header, rest, row
+        mine[BLOCK_BYTES] = wire_bytes
+    mine[SIZES_DIFFER] |= mine[BLOCK_BYTES] != wire_bytes
     mine[LAST_BLOCK] = row
     same = mine[BLOCK_HEADER] == header and mine[BLOCK_REST] == rest and wire_bytes >= CBC_LEAST
     if not (v2 and same and looks_random(buf, at, at + TAG_OFFSET)):
@@ -400,7 +403,9 @@ def _conclude(state, reset, reset_bytes, reset_row, hit):
     hit[LAST] = max(orig[LAST_BLOCK], resp[LAST_BLOCK])
     alike = orig[BLOCK_HEADER] == resp[BLOCK_HEADER] and orig[BLOCK_REST] == resp[BLOCK_REST]
     few = orig[BLOCK_HEADER] & 0xFFFFFF < PEERS_MOST and orig[N_OTHER] + resp[N_OTHER] == 0
-    return alike and few and min(orig[N_BLOCKS], resp[N_BLOCKS]) >= RUN_LEAST
+    differ = orig[SIZES_DIFFER] + resp[SIZES_DIFFER] > 0 or orig[BLOCK_BYTES] != resp[BLOCK_BYTES]
+    enough = hit[VALUE] >= CBC_LEAST_BOTH and min(orig[N_BLOCKS], resp[N_BLOCKS]) >= CBC_LEAST_SIDE
+    return alike and few and differ and enough
 
 
 @inline

@@ -234,6 +234,13 @@ def test_cbc_data_of_one_side_or_fewer_messages_is_nothing():
     assert found(*[P(d, cbc(5, 2 + n)) for n in range(3) for d in (0, 1)]) == []
 
 
+def test_a_download_of_cbc_data_needs_two_messages_of_the_other_side_and_two_sizes():
+    full = [P(1, cbc(0, 90)) for _ in range(6)]
+    assert found(*full, P(0, cbc(0, 4)), P(0, cbc(0, 4)))[0].strength is Strength.STRONG
+    assert found(*full, P(1, cbc(0, 90)), P(0, cbc(0, 4))) == []
+    assert found(*full, P(0, cbc(0, 90)), P(0, cbc(0, 90))) == []
+
+
 def test_cbc_data_of_other_peers_sizes_or_a_huge_peer_id_is_nothing():
     other = [P(d, cbc(5 + d, 2)) for n in range(5) for d in (0, 1)]
     uneven = [P(d, cbc(5, 2) + secret(n)) for n in range(5) for d in (0, 1)]
