@@ -35,20 +35,24 @@ Strength
 --------
 Proof: the request, and an answer 200 that holds the greeting's elements ``hello`` and ``random``;
 its question and answer over DNS; a PACK of either side. Strong: the request with no answer captured;
-questions over DNS, or a PACK, of one side alone; ``A`` and its answer. Weak: the request, answered
-otherwise (a scan).
+questions over DNS, or a PACK, of one side alone; ``A`` and its answer. Strong also, by what else the
+same two hosts say: TLS to a port of the server at which a TLS connection of theirs was live within a
+minute of the question over DNS, which a client tries while it connects; and beside such TLS, UDP that looks random from the first
+byte of every message of both sides (acceleration). Weak: the request, answered otherwise (a scan).
 
 Mistaken for
 ------------
-Scanners ask web servers for this path, so that an answer without greeting makes it weak.
+Scanners ask web servers for this path, so that an answer without greeting makes it weak. Other TLS to
+the very port of a SoftEther server, as its administration is.
 
 Blind to
 --------
-SoftEther as it is mostly captured, inside TLS; its acceleration over UDP and VPN over ICMP, whose
-payload is encrypted without a header.
+TLS and acceleration where the question over DNS was not captured, or its flow ended much earlier or
+later (pairs are looked for among flows that end together, 8,192 at most); VPN over ICMP.
 """
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +60,7 @@ from numpy.typing import NDArray
 
 from classifier.detectors._columns import Exchange, begins_exchange, find_exchanges
 from classifier.detectors._dialogue import SIDES
+from classifier.detectors._messages import Messages
 from classifier.detectors.heads import Heads
 from classifier.detectors.interface import Detector
 from classifier.tables import Evidence, FlowBatch, Strength
@@ -93,6 +98,10 @@ _ELEMENTS = re.compile(rb"\x00{3}[\x01-\x40]\x00{3}([\x02-\x40])[a-z0-9_]+", re.
 _PLACE = re.compile(rb"IP=\d{1,3}(\.\d{1,3}){3},PORT=\d{1,5}")
 _TYPE_MOST, _VALUES_MOST = 4, 1 << 16
 _WHERE = b"A"
+_HANDSHAKE, _APPLICATION_DATA, _TLS = 22, 23, 3
+_NEAR_NS = 60_000_000_000
+_SECRET_BYTES, _SIDE_LEAST = 16, 2  # of accelerated datagrams; messages of each side
+_Host = tuple[int, int]
 
 
 class _Said(NamedTuple):
@@ -156,16 +165,98 @@ def _over_udp(batch: FlowBatch, flow: int) -> Evidence | None:
     return None
 
 
+class _Asked(NamedTuple):
+    """Who asked which server over DNS, and when."""
+
+    client: _Host
+    server: _Host
+    first_ns: int
+    last_ns: int
+    frame: int
+
+
+def _ends(flow: np.void) -> tuple[_Host, _Host]:
+    one, other = ((int(flow[f"{s}_hi"]), int(flow[f"{s}_lo"])) for s in SIDES)
+    return one, other
+
+
+def _beside(batch: FlowBatch, found: list[Evidence]) -> Iterator[Evidence]:
+    """Judge what else two hosts say to each other of which one asked the other over DNS."""
+    every: dict[tuple[_Host, _Host], _Asked] = {}
+    for e in found:
+        if "VPN over DNS" in e.detail and e.starts:
+            f = batch.flows[e.flow]
+            times = int(f["first_ns"]), int(f["last_ns"])
+            asked = _Asked(*_ends(f), *times, int(batch.packets["frame"][e.packet]))
+            every.setdefault((asked.client, asked.server), asked)
+    others: dict[tuple[_Host, _Host], list[int]] = {ends: [] for ends in every}
+    known = {e.flow for e in found}
+    for flow in range(batch.flows.size if every else 0):
+        one, other = _ends(batch.flows[flow])
+        ends = (one, other) if (one, other) in others else (other, one)
+        if ends in others and flow not in known:
+            others[ends].append(flow)
+    for ends, flows in others.items():
+        yield from _judge_beside(batch, every[ends], flows)
+
+
+def _judge_beside(batch: FlowBatch, asked: _Asked, flows: list[int]) -> Iterator[Evidence]:
+    ports: dict[int, int] = {}  # of the server, by TLS flow
+    used = set[int]()
+    for flow in flows:
+        f = batch.flows[flow]
+        if f["proto"] == TCP:
+            ports[flow] = int(f["resp_port" if _ends(f)[1] == asked.server else "orig_port"])
+            near = f["first_ns"] <= asked.last_ns + _NEAR_NS
+            used |= {ports[flow]} if near and asked.first_ns <= f["last_ns"] + _NEAR_NS else set()
+    text = f"to a server that was asked by SoftEther's VPN over DNS (packet {asked.frame})"
+    for flow, port in ports.items():
+        if port in used:
+            yield _after(batch, flow, asked, f"TLS {text}")
+    rest = [flow for flow in flows if flow not in ports]
+    if used and rest:
+        m = Messages(FlowBatch(batch.flows[rest], batch.packets, batch.payload), _SECRET_BYTES)
+        random = m.random(0, _SECRET_BYTES) & (m.kept >= _SECRET_BYTES)
+        sound = (m.count(random).min(axis=1) >= _SIDE_LEAST) & (m.count(~random).sum(axis=1) == 0)
+        for i in np.flatnonzero(sound).tolist():
+            yield _after(batch, rest[i], asked, f"random datagrams beside TLS {text}")
+
+
+def _after(batch: FlowBatch, flow: int, asked: _Asked, text: str) -> Evidence:
+    """Return strong evidence at a flow's first packet with payload after the question."""
+    start, stop = (int(batch.flows[f"packets_{end}"][flow]) for end in ("start", "stop"))
+    some = batch.packets[start:stop]
+    loaded = some["payload_bytes"] > 0
+    later = np.flatnonzero(loaded & (some["ts_ns"] >= asked.first_ns))
+    row = start + int(later[0]) if later.size else stop - 1
+    words = f"{text}, packet {int(batch.packets['frame'][row])}"
+    return Evidence(flow, _NAME, Strength.STRONG, words, row, _NAME, False)
+
+
+def _is_tls(head: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    begun: NDArray[np.bool_] = (head[:, 0] == _HANDSHAKE) | (head[:, 0] == _APPLICATION_DATA)
+    return begun & (head[:, 1] == _TLS)
+
+
 def select(heads: Heads) -> NDArray[np.bool_]:
-    """Choose flows that begin with the request, or with a datagram of SoftEther's."""
+    """Choose flows that begin with the request or a datagram of SoftEther's, and what is beside."""
     chosen = heads.has_proto(TCP) & begins_exchange(heads, _EXCHANGES)
-    datagrams = heads.starts_with(b"IP=")
+    udp = heads.has_proto(UDP)
+    datagrams, asked = heads.starts_with(b"IP="), np.zeros(heads.size, np.bool_)
     for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
         key = (head[:, 12] == 8) & (head[:, 21:26] == (0, 0, 48, 0, 1)).all(axis=1)
         pack = (head[:, :3] == 0).all(axis=1) & (head[:, 4:7] == 0).all(axis=1)
         pack &= (head[:, 3] > 0) & (head[:, 7] > 1) & (head[:, 7] <= 64) & (head[:, 8] >= 0x30)
         datagrams |= (key | pack) & (kept > 16)
-    return chosen | (heads.has_proto(UDP) & datagrams)
+        asked |= udp & key & (kept > 16)
+    chosen |= udp & datagrams
+    if asked.any():
+        lows = [heads.column(f"{side}_lo") for side in SIDES]
+        hosts = np.concatenate([low[asked] for low in lows])
+        beside = np.isin(lows[0], hosts) & np.isin(lows[1], hosts)
+        tls = heads.has_proto(TCP) & (_is_tls(heads.orig) | _is_tls(heads.resp))
+        chosen |= beside & (tls | udp)
+    return chosen
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:
@@ -174,7 +265,7 @@ def detect(batch: FlowBatch) -> list[Evidence]:
     for flow in np.flatnonzero(batch.flows["proto"] == UDP).tolist():
         evidence = _over_udp(batch, flow)
         found += [evidence] if evidence is not None else []
-    return sorted(found, key=lambda evidence: evidence.flow)
+    return sorted([*found, *_beside(batch, found)], key=lambda evidence: evidence.flow)
 
 
 DETECTOR = Detector(_NAME, _NAME, (TCP, UDP), 2048, detect, select)

@@ -129,6 +129,7 @@ CASES |= {
     "pptp": Case("pptpd-pptp", note=STAND_IN),
     "vtun": Case("vtun-tcp"),
     "anyconnect": Case("ocserv-dtls"),
+    "softether-beside-dns": Case("softether-tls", SHORT),
     "dns-tunnel": Case("iodine-dns"),
     "dns-tunnel-mid-session": Case(
         "iodine-dns", LATE, "iodine, joined later: neither version nor login"

@@ -1,7 +1,7 @@
 """SoftEther behind a server that ends TLS, and in datagrams."""
 
 import pytest
-from build import UDP, F, P, batch
+from build import TCP, UDP, F, P, batch
 from exchanges import ExchangeTests
 from vpn_messages import secret
 
@@ -83,3 +83,52 @@ def test_every_truncation_of_a_datagram_is_nothing_but_by_a_snaplen():
         for kept in range(len(message)):
             assert found(P(0, message[:kept])) == []
             assert bool(found(P(0, message[:kept], wire=len(message)))) == (kept >= least)
+
+
+HELLO = bytes.fromhex("16030100c8010000c40303")
+MINUTE = 60_000_000_000
+DNS = F(UDP, [P(0, question(), 0)], 50001, 53)
+TLS = F(TCP, [P(0, HELLO, -MINUTE // 2), P(1, HELLO, 1000), P(0, b"\x17\3\3", 2000)], 50002, 443)
+
+
+def beside(*flows: F):
+    """Return evidence of the flows behind the question over DNS."""
+    found = run_detectors(batch(DNS, *flows), [DETECTOR])
+    return [(e.flow, e.strength, e.packet) for e in found if e.flow > 0]
+
+
+def test_tls_to_the_server_that_was_asked_over_dns_is_strong():
+    assert beside(TLS) == [(1, Strength.STRONG, 2)]
+    (e,) = (e for e in run_detectors(batch(DNS, TLS), [DETECTOR]) if e.flow == 1)
+    assert e.detail.endswith("asked by SoftEther's VPN over DNS (packet 1), packet 3")
+
+
+def test_another_connection_counts_only_at_a_port_that_was_in_use_then():
+    late = [p._replace(ts_ns=p.ts_ns + 5 * MINUTE) for p in TLS.packets]
+    assert beside(TLS._replace(packets=late)) == []
+    assert [found[0] for found in beside(TLS, TLS._replace(packets=late))] == [1, 2]
+    assert [found[0] for found in beside(TLS, TLS._replace(packets=late, resp_port=444))] == [1]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        TLS._replace(orig=0x0A000002),
+        TLS._replace(resp=0xC6336402),
+        F(TCP, [P(0, b"GET / HTTP/1.1\r\n\r\n"), P(1, b"HTTP/1.1 200 OK\r\n\r\n")], 50002, 443),
+    ],
+)
+def test_other_hosts_and_other_protocols_beside_the_question_are_nothing(other):
+    assert beside(other) == []
+
+
+def test_random_datagrams_are_acceleration_only_beside_such_tls():
+    packets = [P(n % 2, secret(60 + n), 1000 * n) for n in range(4)]
+    fast = F(UDP, packets, 50003, 40000)
+    assert [found[:2] for found in beside(TLS, fast)] == [
+        (1, Strength.STRONG),
+        (2, Strength.STRONG),
+    ]
+    assert beside(fast) == []
+    for worse in (packets[:3], [*packets, P(0, bytes(60), 9000)], [*packets, P(0, b"short", 9000)]):
+        assert [found[0] for found in beside(TLS, fast._replace(packets=worse))] == [1]
