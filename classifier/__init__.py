@@ -4,9 +4,9 @@ Importing this package loads no numba, pandas or scikit-learn; the names below l
 when they are first used.
 """
 
-import importlib
 from typing import TYPE_CHECKING
 
+from classifier._lazy import importer
 from classifier.errors import (
     CaptureError,
     CaptureFormatError,
@@ -66,22 +66,14 @@ _HOMES = {
     "Strength": "classifier.tables",
     "Verdict": "classifier.tables",
     "classify": "classifier.run",
+    "datasets": "classifier.datasets",
     "evaluate": "classifier.model",
     "iter_flows": "classifier.pipeline",
     "load_model": "classifier.model",
     "open_run": "classifier.run",
     "train": "classifier.model",
 }
-
-
-def __getattr__(name: str) -> object:
-    if name == "datasets":
-        return importlib.import_module("classifier.datasets")
-    if name in _HOMES:
-        value: object = getattr(importlib.import_module(_HOMES[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'classifier' has no attribute {name!r}")
+__getattr__ = importer(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -1,8 +1,8 @@
 """Features of flows, and models that learn from them."""
 
-import importlib
 from typing import TYPE_CHECKING
 
+from classifier._lazy import importer
 from classifier.model.features import compute_features, compute_sequences, pair_features
 from classifier.model.files import load_model, model_names, save_model
 from classifier.model.learned import Model
@@ -46,20 +46,20 @@ __all__ = [
     "train",
 ]
 
-_HOMES = {  # what a replay does not use is imported when it is first used
-    "iscx": ("ISCX_FEATURES", "ISCX_WINDOWS_S", "IscxFeature", "iscx_features"),
-    "measures": ("Measures", "measure"),
-    "training": ("Examples", "Outcome", "evaluate", "train"),
+# What a replay does not use is imported when it is first used.
+_HOMES = {
+    "ISCX_FEATURES": "classifier.model.iscx",
+    "ISCX_WINDOWS_S": "classifier.model.iscx",
+    "IscxFeature": "classifier.model.iscx",
+    "iscx_features": "classifier.model.iscx",
+    "Measures": "classifier.model.measures",
+    "measure": "classifier.model.measures",
+    "Examples": "classifier.model.training",
+    "Outcome": "classifier.model.training",
+    "evaluate": "classifier.model.training",
+    "train": "classifier.model.training",
 }
-
-
-def __getattr__(name: str) -> object:
-    for home, names in _HOMES.items():
-        if name in names:
-            module = importlib.import_module(f"{__name__}.{home}")
-            globals().update({each: getattr(module, each) for each in names})
-            return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = importer(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -1,8 +1,8 @@
 """The register of permitted VPN addresses, and the prefix table compiled from it."""
 
-import importlib
 from typing import TYPE_CHECKING
 
+from classifier._lazy import importer
 from classifier.registry.checks import Finding, check_rows
 from classifier.registry.matching import (
     NEAR_MISSES,
@@ -53,20 +53,21 @@ __all__ = [
     "verify",
 ]
 
-_HOMES = {  # what a replay does not use is imported when it is first used
-    "churn": ("Churn", "ChurnModel", "plot_churn", "simulate_churn"),
-    "importing": ("Imported", "import_rows"),
-    "window": ("Amendment", "Change", "RefusedError", "Registration", "Window"),
+# What a replay does not use is imported when it is first used.
+_HOMES = {
+    "Churn": "classifier.registry.churn",
+    "ChurnModel": "classifier.registry.churn",
+    "plot_churn": "classifier.registry.churn",
+    "simulate_churn": "classifier.registry.churn",
+    "Imported": "classifier.registry.importing",
+    "import_rows": "classifier.registry.importing",
+    "Amendment": "classifier.registry.window",
+    "Change": "classifier.registry.window",
+    "RefusedError": "classifier.registry.window",
+    "Registration": "classifier.registry.window",
+    "Window": "classifier.registry.window",
 }
-
-
-def __getattr__(name: str) -> object:
-    for home, names in _HOMES.items():
-        if name in names:
-            module = importlib.import_module(f"{__name__}.{home}")
-            globals().update({each: getattr(module, each) for each in names})
-            return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = importer(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
