@@ -8,8 +8,10 @@ repetitions with a fixed seed: each draws the flows; where there are several cap
 as many captures with replacement, as flows of one capture are alike. With labels, rates of true
 and false hits are drawn from their posterior under Jeffreys' prior (a beta distribution), so that
 no mistake among ten flows is not taken for none among a million, again over captures drawn with
-replacement where there are several. Restated precision without labels treats drawn numbers of
-mistakes as counts of a Poisson process, under Jeffreys' prior too (a gamma distribution).
+replacement where there are several: one fewer than there are, as rates of few captures would vary
+too little otherwise (Rao and Wu, "Resampling inference with complex survey data", 1988). Restated
+precision without labels treats drawn numbers of mistakes as counts of a Poisson process, under
+Jeffreys' prior too (a gamma distribution).
 
 Base rates are restated by rescaling odds: hits of VPNs go with the rate, hits of ordinary flows with
 one minus the rate, each class being hit as often as before.
@@ -37,17 +39,17 @@ _SEED = 20_200_101
 _LOW, _HIGH = 0.025, 0.975
 
 
-def _chosen(n: int, generator: np.random.Generator) -> NDArray[np.int64]:
+def _chosen(n: int, generator: np.random.Generator, draws: int) -> NDArray[np.int64]:
     """Return for each repetition how often each of n captures is taken; int64, (DRAWS, n)."""
     if n == 1:
         return np.ones((DRAWS, 1), np.int64)
-    return generator.multinomial(n, np.full(n, 1 / n), size=DRAWS).astype(np.int64)
+    return generator.multinomial(draws, np.full(n, 1 / n), size=DRAWS).astype(np.int64)
 
 
 def _drawn(hit: "pd.DataFrame", captures: Sequence[str]) -> tuple[Any, Any]:
     """Return numbers of mistakes and of flows in each repetition; float64, shape (DRAWS,)."""
     generator = np.random.default_rng(_SEED)
-    times = _chosen(len(captures), generator)
+    times = _chosen(len(captures), generator, len(captures))
     rows = {name: row for row, name in enumerate(captures)}
     wrong = np.zeros(DRAWS)
     flows = np.zeros(DRAWS)
@@ -158,7 +160,10 @@ def restated(
     labelled = frame[frame["truth"] >= 0]
     both = len(labelled) and 0 < int((labelled["truth"] == 1).sum()) < len(labelled)
     if both:
-        source = f"labels of {len(labelled)} flows ({int((labelled['truth'] == 1).sum())} VPNs)"
+        source = f"labels of {len(labelled):,} flows ({int((labelled['truth'] == 1).sum()):,} VPNs)"
+        captures = labelled["capture"].nunique()
+        if captures > 1:
+            source += f", {captures:,} captures with replacement"
         return _from_labels(labelled, base_rates), source
     source = f"probabilities at a reference prevalence of {PREVALENCE:.0%}"
     return _from_probabilities(frame, base_rates), source
@@ -192,7 +197,7 @@ def _from_labels(labelled: "pd.DataFrame", base_rates: Sequence[float]) -> "pd.D
 
     captures = sorted(set(labelled["capture"]))
     generator = np.random.default_rng(_SEED)
-    times = _chosen(len(captures), generator)
+    times = _chosen(len(captures), generator, len(captures) - 1)
     rows: list[Any] = []
     for verdict in reversed(VERDICTS[1:]):
         hit = labelled["verdict"] == verdict

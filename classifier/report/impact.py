@@ -51,6 +51,10 @@ _REASON_WORDS = {
 }
 
 
+#: Days that text and HTML show; JSON has all.
+_DAYS = 31
+
+
 def plain_rows(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     """Return rows as plain values; what is not a number becomes None."""
     rows = frame.to_dict(orient="records")
@@ -130,8 +134,10 @@ class Impact:
             why = "; ".join(
                 f"{n:,} because {_REASON_WORDS[str(reason)]}" for reason, n in counts.items()
             )
+            number = int(counts.sum())
             lines.append(
-                f"{int(counts.sum()):,} of the {_flows(hit)} hit are of registered users: {why}."
+                f"{number:,} of the {_flows(hit)} hit {'is' if number == 1 else 'are'} of registered "
+                f"users: {why}."
             )
         off = self.scenarios[self.scenarios["scenario"] == "register off"]
         if len(off):
@@ -161,9 +167,9 @@ class Impact:
         told = self.mistakes[
             (self.mistakes["verdict"] == verdict) & (self.mistakes["source"] == "labels")
         ]
-        if len(told):
-            return f"By labels, {_causes(told)}."
         (found,) = (row for row in plain_rows(self.expected) if row["verdict"] == verdict)
+        if len(told):
+            return _causes(told, found["flows"])
         return (
             f"If the probabilities are right, {_cell('', found['not_vpn'])} of these flows are no VPN at all "
             f"(95 % interval {found['low']:.0f} to {found['high']:.0f}); which of the others are "
@@ -213,6 +219,7 @@ class Impact:
         given = self.verdicts[self.verdicts["flows"] > 0]
         shown = [name for name in self.daily.columns if name in set(given["verdict"])]
         shares = [f"{name}_share" for name in shown]
+        more_days = len(self.daily) > _DAYS
         return [
             ("registered users hit, and why", reasons, ("verdict", "reason", *counted)),
             (
@@ -240,8 +247,9 @@ class Impact:
                 tuple(self.base_rates.dropna(axis=1, how="all").columns),
             ),
             (
-                "inside addresses hit at least once a day, by that verdict or a harsher one",
-                self.daily,
+                "inside addresses hit at least once a day, by that verdict or a harsher one"
+                + (f"; the first {_DAYS} of {len(self.daily):,} days" if more_days else ""),
+                self.daily.head(_DAYS),
                 ("day", "addresses", *shown, *shares),
             ),
             ("what if", self.scenarios, tuple(self.scenarios.columns)),
@@ -295,17 +303,18 @@ class Impact:
         return f"<Impact of {self.policy!r}: {' '.join(self.headline())}>"
 
 
-def _causes(told: "pd.DataFrame") -> str:
-    """Return what labels say of the hit flows, in words."""
+def _causes(told: "pd.DataFrame", hit: int) -> str:
+    """Return what labels say of the flows that are hit, in words."""
     flows = told.groupby("cause")["flows"].sum()
-    total, open_ = flows.sum(), flows.get("unknown", 0)
-    if open_:
-        rest = "whether the rest are legitimate is not labelled"
-        return f"{flows.get('not_vpn', 0):,.0f} of {total:,.0f} are no VPN, {rest}"
+    total = int(flows.sum())
+    whose = f"By labels, {{}} of {total:,}" if total == hit else f"Of {total:,} with labels, {{}}"
+    if flows.get("unknown", 0):
+        vpns = whose.format(f"{total - flows.get('not_vpn', 0):,.0f}")
+        return f"{vpns} are VPNs; which of these are mistakes, no label says."
     wrong = {cause: flows[cause] for cause in _MISTAKES if cause in flows.index}
     parts = "; ".join(f"{number:,.0f} {_MISTAKES[cause]}" for cause, number in wrong.items())
-    said = f"{sum(wrong.values()):,.0f} of {total:,.0f} are mistakes"
-    return f"{said}: {parts}" if parts else said
+    said = f"{whose.format(f'{sum(wrong.values()):,.0f}')} are mistakes"
+    return f"{said}: {parts}." if parts else f"{said}."
 
 
 def _share(value: float) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import flow_rows
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from flow_rows import WIREGUARD
@@ -191,6 +192,34 @@ def test_no_mistake_among_few_is_not_taken_for_none() -> None:
     assert found["precision_low"].iloc[0] < 0.01
 
 
+@pytest.mark.slow
+def test_intervals_over_captures_cover_rates_that_differ_between_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Most captures have hardly a mistake and few have many: what intervals find hardest.
+
+    Were three drawn of three, and not two, 87 intervals of a hundred would cover.
+    """
+    monkeypatch.setattr(mistakes, "DRAWS", 500)
+    rng = np.random.default_rng(11)
+    rare, spread = 0.01, (0.3, 30)
+    odds = 0.9 * rare / (spread[0] / sum(spread) * (1 - rare))
+    truth, covered, repeats = odds / (1 + odds), 0, 200
+    for _ in range(repeats):
+        parts = []
+        for number in range(3):
+            vpns, ordinary = rng.integers(1, 20), rng.integers(20, 200)
+            found = rng.binomial(vpns, rng.beta(9, 1))
+            wrong = rng.binomial(ordinary, rng.beta(*spread))
+            counts = (found, 1, "flag"), (vpns - found, 1, "allow"), (wrong, 0, "flag")
+            for n, label, verdict in (*counts, (ordinary - wrong, 0, "allow")):
+                parts += [(str(number), label, verdict)] * n
+        frame = pd.DataFrame(parts, columns=["capture", "truth", "verdict"])
+        row = row_of(mistakes.restated(frame, [rare])[0], verdict="flag")
+        covered += row["precision_low"] <= truth <= row["precision_high"]
+    assert covered >= 0.9 * repeats
+
+
 def test_the_decision_curve_ends_with_all_identified_flows() -> None:
     curve = impact.decision_curve(impact.facts(MIXED))
     packets = curve[curve["by"] == "packet"]
@@ -250,7 +279,7 @@ def test_impact_reads_as_text_json_and_html() -> None:
         " would block 4 of 9 flows (2.0 kB, 44% of all bytes). That touches 2 of 4 inside" in said
     )
     assert "(50%). If the probabilities are right, 0.004 of these flows are no VPN at all" in said
-    assert "flows hit are of registered users: 1 because the registration had expired." in said
+    assert "flows hit is of registered users: 1 because the registration had expired." in said
     assert "switched off" not in said, "as many are hit without it"
     assert max(map(len, text.splitlines()[:12])) <= 110
     assert "would slow down" not in text, "verdicts without flows are left out"
@@ -272,9 +301,15 @@ def test_hostile_words_are_escaped() -> None:
 def test_vpns_of_which_labels_do_not_say_whether_they_are_legitimate_are_no_mistakes() -> None:
     table = labelled(MIXED, is_vpn=[True, True, True, False, True, False, False, False, False])
     (blocked, *_) = run_of(table).impact().headline()
-    assert (
-        "By labels, 1 of 4 are no VPN, whether the rest are legitimate is not labelled" in blocked
-    )
+    assert "By labels, 3 of 4 are VPNs; which of these are mistakes, no label says." in blocked
+
+
+def test_a_long_run_shows_a_month_and_keeps_all_days() -> None:
+    days = [WEB | {"first_ns": START_NS + day * DAY_NS} for day in range(40)]
+    found = run_of(flow_rows.rows(*days, BLOCKED)).impact()
+    assert "; the first 31 of 40 days" in found.text()
+    assert "2024-01-09" not in found.text()
+    assert len(found.to_json()["daily"]) == 40
 
 
 def test_an_empty_run_has_no_impact() -> None:

@@ -222,7 +222,7 @@ def test_labels_tell_what_the_hit_flows_are(run: classifier.Run, folder: Path) -
         ("changed_address",): (1, 1),
     }
     assert rows_of(found.categories, "verdict", "category")["would_block", "museum"] == (1, 1)
-    assert "By labels, 5 of 7 are mistakes" in found.headline()[0]
+    assert "Of 7 with labels, 5 are mistakes" in found.headline()[0]
 
 
 def test_other_states_of_the_register(run: classifier.Run) -> None:
