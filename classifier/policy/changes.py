@@ -43,8 +43,8 @@ def changed_flows(
     -------
     changes : pandas.DataFrame
         Columns flow_id (of ``before``), endpoints, family, bytes, address (inside), before, after,
-        direction (``harsher`` or ``milder``), rule_before, rule_after, registered_before,
-        registered_after, near_miss_after, is_vpn_before, is_vpn_after.
+        direction (``harsher`` or ``milder``); rule, registered, near_miss and is_vpn, each
+        ``_before`` and ``_after``.
     paired, only_before, only_after : int
         Flows of both, and of one alone.
     """
@@ -64,8 +64,7 @@ def changed_flows(
     found = found.rename(columns={"verdict_before": "before", "verdict_after": "after"})
     names = ["flow_id", "proto", "orig_ip", "orig_port", "resp_ip", "resp_port", "family", "bytes"]
     names += ["address", "before", "after", "direction", "rule_before", "rule_after"]
-    names += ["registered_before", "registered_after", "near_miss_after"]
-    names += ["is_vpn_before", "is_vpn_after"]
+    names += [f"{n}_{side}" for n in further[2:] for side in ("before", "after")]
     found = found.sort_values("flow_id", kind="stable").reset_index(drop=True)[names]
     return found, len(both), len(one) - len(both), len(other) - len(both)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from classifier.policy.changes import changed_flows, summed
 from classifier.report._layout import columns_text, safe_text
-from classifier.report.impact import plain_rows
+from classifier.report.impact import bytes_text, plain_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,10 +43,17 @@ class Changes:
         """Return the outcome in one line."""
         one, other = map(safe_text, self.names)
         text = f"{one} -> {other}: {len(self.flows):,} of {self.paired:,} flows change verdict"
+        if len(self.flows):
+            volume = bytes_text(self.flows["bytes"].sum())
+            text += f" ({volume}, {self._addresses():,} inside addresses)"
         for number, where in ((self.only_before, "first"), (self.only_after, "second")):
             if number:
                 text += f", {number:,} are in the {where} alone"
         return text
+
+    def _addresses(self) -> int:
+        """Return how many inside addresses have such a flow: those of the summary's rows overlap."""
+        return len(set(self.flows["address"]) - {""})
 
     def text(self, width: int = 110, limit: int = 40) -> str:
         """Return everything as text; of the flows the first ``limit``."""
@@ -73,6 +80,8 @@ class Changes:
             "only_before": self.only_before,
             "only_after": self.only_after,
             "changed": len(self.flows),
+            "bytes": int(self.flows["bytes"].sum()),
+            "addresses": self._addresses(),
             "summary": plain_rows(self.summary),
             "flows": plain_rows(self.flows),
         }

@@ -13,7 +13,7 @@ from classifier.tables import PREVALENCE
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Impact", "arithmetic_text", "plain_rows"]
+__all__ = ["Impact", "arithmetic_text", "bytes_text", "plain_rows"]
 
 _CAUSE_WORDS = {
     "not_vpn": "not a VPN",
@@ -152,7 +152,7 @@ class Impact:
 
     def _volume(self, number: float) -> str:
         total = int(self.verdicts["bytes"].sum())
-        return f"{_bytes(number)}, {_share(number / total)} of all bytes" if total else "0 B"
+        return f"{bytes_text(number)}, {_share(number / total)} of all bytes" if total else "0 B"
 
     def _touched(self, addresses: int) -> str:
         if not self.addresses:
@@ -321,7 +321,8 @@ def _share(value: float) -> str:
     return "under 1%" if 0 < value < 0.005 else f"{value:.0%}"
 
 
-def _bytes(number: float) -> str:
+def bytes_text(number: float) -> str:
+    """Return a number of bytes as people say it."""
     for unit in ("B", "kB", "MB", "GB"):
         if number < 1000:
             return f"{number:,.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"

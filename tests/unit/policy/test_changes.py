@@ -9,6 +9,7 @@ from flow_rows import WIREGUARD
 
 import classifier
 from classifier.policy.changes import changed_flows
+from classifier.report.changes import compare_tables
 
 DEMO = classifier.datasets.demo()
 BEFORE = flow_rows.rows(WIREGUARD, WIREGUARD | {"orig_ip": "10.0.0.2", "community_id": "1:b"}, {})
@@ -81,3 +82,25 @@ def test_verdict_files_differ_in_the_lines_of_the_flows_that_change(
     differing = [i for i, (a, b) in enumerate(zip(one, two, strict=True)) if a != b]
     assert differing == run.compare(other).flows["flow_id"].tolist()
     assert all(one[i].replace("would_block", "would_throttle") == two[i] for i in differing)
+
+
+def test_the_other_way_round_says_the_opposite_of_the_same_flows(run: classifier.Run) -> None:
+    other = run.judge("registered-or-flag", at="2020-01-01")
+    there, back = run.compare(other), other.compare(run)
+    opposite = {"harsher": "milder", "milder": "harsher"}
+    turned = there.flows.assign(direction=there.flows["direction"].map(opposite))
+    turned = turned.rename(
+        columns=lambda n: n.replace("before", "!").replace("after", "before").replace("!", "after")
+    )
+    assert set(there.flows["direction"]) == set(opposite)
+    assert turned[back.flows.columns].equals(back.flows)
+    assert there.flows["near_miss_before"].any()
+    assert there.summary["flows"].sum() == len(there.flows)
+
+
+def test_a_user_of_several_flows_that_change_is_one_user_in_all() -> None:
+    found = compare_tables(BEFORE, AFTER, ("a", "b"))
+    assert found.headline() == ("a -> b: 3 of 3 flows change verdict (1.5 kB, 2 inside addresses)")
+    totals = json.loads(found.json())
+    assert (totals["changed"], totals["bytes"], totals["addresses"]) == (3, 1500, 2)
+    assert found.summary["addresses"].tolist() == [1, 1, 1]
