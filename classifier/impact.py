@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from classifier.report.impact import Impact
 
-__all__ = ["CGNAT_SHARES", "STALE_DAYS", "impact_of", "rejudged"]
+__all__ = ["CGNAT_SHARES", "MOST_DAYS", "STALE_DAYS", "impact_of", "rejudged"]
 
 #: Days by which the register is taken to be old, and shares of inside addresses behind CGNAT.
 STALE_DAYS = (7, 30, 90)
 CGNAT_SHARES = (0.1, 0.5)
 
 _DAY_NS = 86_400_000_000_000
-_MOST_DAYS = 36_525  # a century; look-ups stay within what int64 nanoseconds hold
+MOST_DAYS = 36_525  # a century; look-ups stay within what int64 nanoseconds hold
 
 #: Rows of the six columns that the register fills, from a batch of flow rows.
 Registered = Callable[["pa.RecordBatch"], "dict[str, Any]"]
@@ -117,8 +117,8 @@ def impact_of(
     stale_days = _numbers("stale_days", stale_days)
     cgnat = _numbers("cgnat", cgnat)
     for days in stale_days:
-        if not 0 <= days <= _MOST_DAYS:
-            remedy = f"give days from 0 to {_MOST_DAYS:,}"
+        if not 0 <= days <= MOST_DAYS:
+            remedy = f"give days from 0 to {MOST_DAYS:,}"
             raise ClassifierError(f"a register that is {days} days old", remedy=remedy)
     for rate in rates:
         if not 0 < rate < 1:
@@ -162,7 +162,9 @@ def _scenarios(
 
     present = impact.by_verdict(frame)
     states = [("as recorded", present)]
-    known = frame["registered"].any() if options.policy is not None else False
+    known = options.policy is not None and bool(
+        frame["registered"].any() or (frame["near_miss"] != "").any()
+    )
 
     def judged(registered: Registered) -> Any:
         return impact.by_verdict(impact.facts(rejudged(table, options, registered), options.local))

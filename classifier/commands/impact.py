@@ -17,6 +17,7 @@ from classifier.commands.shared import (
     width,
 )
 from classifier.errors import ClassifierError
+from classifier.impact import CGNAT_SHARES, MOST_DAYS, STALE_DAYS
 
 if TYPE_CHECKING:
     from classifier.run import Run
@@ -31,6 +32,16 @@ def _rate(text: str) -> float:
         value = -1.0
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no rate from 0 to 1")
+    return value
+
+
+def _days(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days from 0 to {MOST_DAYS:,}")
     return value
 
 
@@ -62,6 +73,20 @@ def add(verbs: Verbs) -> None:
         help="share of VPNs to restate precision to, repeatable (default: 0.1 to 0.0001)",
     )
     impact.add_argument(
+        "--stale-days",
+        action="append",
+        type=_days,
+        metavar="D",
+        help="also with a register this many days old, repeatable (default: 7, 30, 90)",
+    )
+    impact.add_argument(
+        "--cgnat",
+        action="append",
+        type=_rate,
+        metavar="K",
+        help="also with this share of users behind CGNAT, repeatable (default: 0.1, 0.5)",
+    )
+    impact.add_argument(
         "--format", choices=("table", "json"), default="table", help="(default: %(default)s)"
     )
     impact.add_argument("--tpr", type=_rate, metavar="X", help="without captures: VPN flows hit")
@@ -86,7 +111,12 @@ def _impact(options: argparse.Namespace) -> int:
 
         labels = read_labels(options.labels)
     run = _opened(options)
-    found = run.impact(labels, base_rates=options.base_rate)
+    found = run.impact(
+        labels,
+        base_rates=options.base_rate,
+        stale_days=options.stale_days or STALE_DAYS,
+        cgnat=options.cgnat or CGNAT_SHARES,
+    )
     say(found.json() if options.format == "json" else found.text(width()))
     return failed(run)
 

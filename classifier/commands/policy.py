@@ -1,6 +1,7 @@
 """Verbs on policies."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from classifier.commands.shared import (
     Verbs,
@@ -14,6 +15,9 @@ from classifier.commands.shared import (
     width,
 )
 from classifier.errors import ClassifierError
+
+if TYPE_CHECKING:
+    from classifier.policy import Policy
 
 __all__ = ["add"]
 
@@ -66,8 +70,13 @@ def _policy_check(options: argparse.Namespace) -> int:
             code = 2
             continue
         policy = Policy.open(name)
-        say(f"{name}: good, {len(policy.rules)} rules, else {policy.default.label}")
+        say(f"{name}: good, {_size(policy)}")
     return code
+
+
+def _size(policy: "Policy") -> str:
+    n = len(policy.rules)
+    return f"{n} rule{'s' * (n != 1)}, else {policy.default.label}"
 
 
 def _policy_diff(options: argparse.Namespace) -> int:
@@ -113,7 +122,7 @@ def _policy_list(options: argparse.Namespace) -> int:
     from classifier.policy import builtin_policies
 
     for policy in builtin_policies():
-        say(f"{policy.name}: {len(policy.rules)} rules, else {policy.default.label}")
+        say(f"{policy.name}: {_size(policy)}")
         indented = {"initial_indent": "  ", "subsequent_indent": "  "}
         say(textwrap.fill(policy.description, 100, **indented))  # type: ignore[arg-type]
         for rule in policy.rules:

@@ -79,6 +79,16 @@ def test_base_rates_are_those_asked_for(capsys: Capture) -> None:
     assert [row["base_rate"] for row in found] == [0.5, 0.02]
 
 
+def test_states_of_the_register_are_those_asked_for(capsys: Capture) -> None:
+    asked = ["--stale-days", "1.5", "--cgnat", "0.25", "--cgnat", "1", "--format", "json"]
+    assert cli.main(["impact", CAPTURE, *STRICT, *asked]) == 0
+    found = [row["scenario"] for row in json.loads(capsys.readouterr().out)["scenarios"]]
+    assert found[2:] == ["stale by 1.5 days", "25% behind CGNAT", "100% behind CGNAT"]
+    for wrong in (["--stale-days", "-1"], ["--stale-days", "nan"], ["--cgnat", "2"]):
+        with pytest.raises(SystemExit):
+            cli.main(["impact", CAPTURE, *STRICT, *wrong])
+
+
 def test_arithmetic_needs_no_capture(capsys: Capture) -> None:
     rates = ["--tpr", "0.9", "--fpr", "0.001", "--base-rate", "0.001"]
     assert cli.main(["impact", *rates, "--flows-per-user-day", "1000"]) == 0

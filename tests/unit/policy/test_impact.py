@@ -253,6 +253,17 @@ def test_scenarios_switch_the_register_off_and_put_users_behind_cgnat() -> None:
     assert hit == {"as recorded": 2, "register off": 3, "25% behind CGNAT": 2.25}
 
 
+def test_a_policy_that_spares_near_misses_needs_the_register_too() -> None:
+    spares = Policy.from_text(
+        'name = "spares"\ndefault = "allow"\n[[rule]]\nname = "others"\n'
+        'when = "is_vpn and near_miss != \'expired\'"\nverdict = "would_block"\n'
+    )
+    table = flow_rows.rows(BLOCKED | {"near_miss": "expired"}, BLOCKED)
+    found = run_of(table).judge(spares).impact(cgnat=[]).scenarios
+    blocked = dict(zip(found["scenario"], found["would_block_flows"], strict=True))
+    assert blocked == {"as recorded": 1, "register off": 2}
+
+
 def test_a_stale_register_hits_who_registered_since(tmp_path: Any) -> None:
     register = tmp_path / "register.csv"
     register.write_text(
