@@ -32,6 +32,7 @@ from frames import ACK, PSH, SECOND, START, SYN, Record, eth, ip4, ip6, pcap, tc
 from vpn_messages import wg_data, wg_initiation, wg_response
 
 import classifier
+from classifier.flows import FlowTable
 
 DAY = 86_400 * SECOND
 LOCAL = ["10.0.0.0/8", "2001:db8:1::/48"]
@@ -271,6 +272,41 @@ def test_a_flow_that_pauses_is_one_user_still(folder: Path, run: classifier.Run)
     assert len(patient.flows) == 12
     blocked = patient.impact().verdicts.set_index("verdict").loc["would_block"]
     assert (blocked["flows"], blocked["addresses"]) == (7, 7)
+
+
+def test_flows_ended_early_for_want_of_room_are_more_flows_of_the_same_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four handshakes in one file, their data in the next; there is room for one live flow."""
+    sent = [
+        record
+        for flow in range(4)
+        for record in wireguard(
+            START + flow, (f"10.0.0.{flow + 1}", 40000 + flow), ("198.51.100.1", 51820)
+        )
+    ]
+    sent.sort(key=lambda record: record.ts_ns)
+    for name, some in (("1.pcap", sent[:8]), ("2.pcap", sent[8:])):
+        (tmp_path / name).write_bytes(pcap(some))
+    captures = [tmp_path / "1.pcap", tmp_path / "2.pcap"]
+
+    def hit() -> tuple[classifier.Run, dict[str, Any]]:
+        run = classifier.classify(captures, policy="registered-only", progress=False)
+        (row,) = (
+            r for r in run.impact().verdicts.to_dict("records") if r["verdict"] == "would_block"
+        )
+        return run, row
+
+    run, whole = hit()
+    assert (run.accounting["evictions"], whole["flows"], whole["addresses"]) == (0, 4, 4)
+    monkeypatch.setattr("classifier.flows.FlowTable", lambda **o: FlowTable(**o | {"max_flows": 1}))
+    run, split = hit()
+    rests = int((run.flows["parent_flow_id"] >= 0).sum())
+    assert 0 < rests <= run.accounting["evictions"]
+    assert len(run.flows) == split["flows"] == 4 + rests
+    assert (split["bytes"], split["addresses"]) == (whole["bytes"], 4)
+    assert split["start_not_seen"] == rests
+    assert run.impact().daily["would_block"].tolist() == [4]
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".ndjson", ".csv"])
