@@ -195,7 +195,7 @@ def _warn_of_collateral(policy: Any) -> None:
     for rule in beyond_flag_on_weak(policy):
         complain(
             f"{policy.path}:{rule.line}: rule '{rule.name}' goes beyond flag on weak evidence; "
-            "expect it to hit ordinary traffic: see run.summary() and docs/policy.md"
+            "it will hit ordinary traffic: how much, impact says"
         )
 
 

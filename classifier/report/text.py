@@ -172,7 +172,7 @@ def flow_table(
         paint=[_COLOURS.get(row["verdict"], "") for row in rows] if colour else None,
     )
     if any(not row["start_seen"] and row["verdict"] != "allow" for row in rows):
-        text += "\n* judged without its start: under way when the capture began"
+        text += "\n* judged without its start: under way before, or split"
     left = table.num_rows - len(rows)
     if left:
         text += f"\n... and {_count(left, 'more flows')}; write them all with --out or Run.write"
@@ -216,7 +216,29 @@ def report_text(
     if not table.num_rows:
         return f"no flows\n\n{accounting_text(accounting)}"
     flows = flow_table(table, width=width, limit=limit, colour=colour)
-    return f"{flows}\n\n{summary_table(table, width=width)}\n\n{accounting_text(accounting)}"
+    summary = summary_table(table, width=width) + _collateral(table)
+    return f"{flows}\n\n{summary}\n\n{accounting_text(accounting)}"
+
+
+def _collateral(table: "pa.Table") -> str:
+    """Return what a policy that goes beyond flag without proof or strong evidence is expected to hit."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    harsh, sure = (
+        pc.is_in(table.column(name), value_set=pa.array(words))
+        for name, words in (
+            ("verdict", ["would_throttle", "would_block"]),
+            ("strength", ["strong", "proof"]),
+        )
+    )
+    hit = table.column("vpn_probability").filter(pc.and_not(harsh, sure)).to_numpy()
+    if not hit.size:
+        return ""
+    return (
+        f"\n\n{_count(hit.size, 'flows')} would be slowed or blocked without proof or strong evidence; "
+        f"{(1 - hit).sum():,.1f} of them are expected to be no VPN"
+    )
 
 
 def detectors_text(detectors: "Iterable[Detector]", *, width: int = 110) -> str:

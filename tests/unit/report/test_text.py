@@ -207,3 +207,16 @@ def test_html_tables_are_bounded() -> None:
     made = table_html(["a"], rows=[[i] for i in range(105)])
     assert made.count("<tr>") == 101
     assert made.endswith("<p>... and 5 more</p>")
+
+
+def test_what_is_hit_on_no_sure_evidence_is_told_with_its_collateral() -> None:
+    hit = {"verdict": "would_block", "vpn_probability": 0.25}
+    sure = WIREGUARD
+    weak = sure | {"strength": "weak", "vpn_probability": 0.75, "verdict": "would_throttle"}
+    flagged = sure | {"strength": "", "verdict": "flag"}
+    said = report_text(rows(hit, weak, sure, flagged, {}), {"packets_read": 1})
+    assert (
+        "2 flows would be slowed or blocked without proof or strong evidence; 1.0 of them are "
+        "expected to be no VPN"
+    ) in said
+    assert "expected" not in report_text(rows(sure, flagged, {}), {"packets_read": 1})
