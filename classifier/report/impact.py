@@ -191,8 +191,8 @@ class Impact:
         late = int(self.verdicts["start_not_seen"].sum())
         if late:
             notes.append(
-                f"{_flows(late)} {'was' if late == 1 else 'were'} under way when the capture began; a box would have judged "
-                "earlier, or on more."
+                f"{_flows(late)} {'was' if late == 1 else 'were'} seen without the start (under way before, or "
+                "split by a timeout); a box would have judged earlier, or on more."
             )
         return notes
 

@@ -252,7 +252,7 @@ def _flows(table: "pa.Table", keep: bool, local: Sequence[str] | None) -> str:
         )
     marked = ""
     if not all(table.column("start_seen").to_pylist()):
-        marked = '<p class="note">* under way when the capture began: judged without its start</p>'
+        marked = '<p class="note">* judged without its start: under way before, or split</p>'
     return f'<div class="wide flows">{text}</div>{marked}'
 
 

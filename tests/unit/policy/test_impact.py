@@ -295,7 +295,7 @@ def test_impact_reads_as_text_json_and_html() -> None:
     assert max(map(len, text.splitlines()[:12])) <= 110
     assert "would slow down" not in text, "verdicts without flows are left out"
     assert text.index("and why") < text.index("by verdict")
-    assert "1 flow was under way when the capture began" in text
+    assert "1 flow was seen without the start" in text
     plain = json.loads(found.json())
     assert plain["verdicts"][3]["flows"] == 4
     assert "NaN" not in found.json()
