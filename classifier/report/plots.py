@@ -126,7 +126,7 @@ class Plots:
         return self._made
 
     def verdicts(self) -> "Figure":
-        """Draw the flows of each class of use by verdict, and the inside addresses hit."""
+        """Draw the flows of each class of use by verdict."""
         found = self._impact()
         figure, axes = axes_of()
         services = found.services
@@ -186,7 +186,9 @@ class Plots:
                 floor = 1e-5 if by == "seconds" else 10.0
                 at, first = np.maximum(at, floor), floor / 2
                 axes.set_xscale("log")
-                axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+                axes.xaxis.set_major_formatter(
+                    lambda value, _: f"{value:.5f}".rstrip("0").rstrip(".")
+                )
             last = at[-1] + 1 if by == "packet" else at[-1] * 2
             for column, label, dash, colour in (
                 ("flows", "flows decided", "-", "#0072B2"),
@@ -232,8 +234,8 @@ class Plots:
         if len(rates):
             least = rates.sort_values("base_rate", kind="stable").iloc[0]  # the harshest verdict
             axes.set_title(
-                f"With {least['base_rate']:.2%} VPNs among flows, {least['verdict']} meets VPNs in "
-                f"{least['precision']:.0%} ({least['precision_low']:.0%} to {least['precision_high']:.0%})",
+                f"If {least['base_rate']:.2%} of flows are VPNs, {least['precision']:.0%} "
+                f"({least['precision_low']:.0%} to {least['precision_high']:.0%}) of {least['verdict']} are",
                 loc="left",
                 size=10,
             )
