@@ -61,6 +61,14 @@ _MEANT = {
     **dict.fromkeys(("like", "ilike", "matches", "contains"), f"text {_RELATION}"),
     **dict.fromkeys(("startswith", "endswith", "glob", "regex"), f"text {_RELATION}"),
 }
+#: What other tools call a column.
+_ELSEWHERE = {
+    **dict.fromkeys(("src_ip", "src", "source_ip", "saddr"), "orig_ip"),
+    **dict.fromkeys(("dst_ip", "dst", "dest_ip", "daddr"), "resp_ip"),
+    **dict.fromkeys(("src_port", "sport", "source_port"), "orig_port"),
+    **dict.fromkeys(("dst_port", "dport", "dest_port", "port"), "resp_port"),
+    **dict.fromkeys(("sni", "host", "hostname", "domain"), "server_name"),
+}
 _MISSING = frozenset({"none", "null", "nil", "undefined", "nan", "na"})
 _CALLED = {"bool": "true or false", "int": "a whole number", "float": "a number", "text": "text"}
 
@@ -313,7 +321,9 @@ class _Parser:
     def unknown(self, token: Token) -> NoReturn:
         after = self.peek().text
         problem = f"there is no column {shown(token.text)}"
-        guess = nearest(token.text, [*self.fields, "true", "false"])
+        guess = _ELSEWHERE.get(token.text.lower()) or nearest(
+            token.text, [*self.fields, "true", "false"]
+        )
         remedy = f"did you mean {guess}?" if guess else "see the reference of flow columns"
         if token.text in ("verdict", "rule"):
             problem = f"{token.text} is what the policy decides"
@@ -327,7 +337,12 @@ class _Parser:
             remedy = "what is missing counts as false, '' or 0"
         elif token.text.lower() in _MEANT:
             remedy = _MEANT[token.text.lower()]
+        elif not guess and self.before(token).text in ("==", "!="):
+            remedy = f"text stands in quotes: '{token.text[:40]}'"
         raise self.fail(token.position, problem, remedy)
+
+    def before(self, token: Token) -> Token:
+        return self.tokens[max(self.tokens.index(token) - 1, 0)]
 
     def stray(self, token: Token) -> NoReturn:
         if token.kind == "end":
@@ -336,6 +351,8 @@ class _Parser:
             raise self.fail(token.position, "this parenthesis was never opened", "remove it")
         remedy = "join conditions by and, or; compare a column with a literal"
         if token.kind == "name":
+            if self.before(token).kind == "number":
+                remedy = "write numbers without a unit; " + remedy
             remedy = _MEANT.get(token.text.lower() * (token.text not in _RESERVED), remedy)
         elif token.text == ",":
             remedy = "join conditions by and, or; write numbers like 1_000 or 0.5"

@@ -53,6 +53,10 @@ CONDITIONS = [
      "there is no column 'strenght'; did you mean strength?"),
     ("IS_VPN", 9, "there is no column 'IS_VPN'; did you mean is_vpn?"),
     ("country == 'x'", 9, "there is no column 'country'; see the reference of flow columns"),
+    ("sni == 'x'", 9, "there is no column 'sni'; did you mean server_name?"),
+    ("is_vpn and src_ip == '10.0.0.1'", 20,
+     "there is no column 'src_ip'; did you mean orig_ip?"),
+    ("category == bank", 21, "there is no column 'bank'; text stands in quotes: 'bank'"),
     ("verdict == 'flag'", 9,
      ("verdict is what the policy decides; ask what is known of a flow, and put exceptions before "
      "this rule")),
@@ -101,6 +105,8 @@ CONDITIONS = [
     # numbers, times and addresses
     ("orig_bytes > 1MB", 22, NO_NUMBER),
     ("resp_port == 0x1bb", 22, NO_NUMBER),
+    ("bytes > 10 MB", 20, ("'MB' cannot stand here; write numbers without a unit; "
+     f"{JOIN}; compare a column with a literal")),
     ("orig_bytes > 1,000", 23, f"',' cannot stand here; {JOIN}; write numbers like 1_000 or 0.5"),
     ("resp_port in [1-1024]", 23, RANGE),
     ("hour >= 8:00", 17, RANGE),
