@@ -17,7 +17,6 @@ from classifier.commands.shared import (
     width,
 )
 from classifier.errors import ClassifierError
-from classifier.impact import CGNAT_SHARES, MOST_DAYS, STALE_DAYS
 
 if TYPE_CHECKING:
     from classifier.run import Run
@@ -36,6 +35,8 @@ def _rate(text: str) -> float:
 
 
 def _days(text: str) -> float:
+    from classifier.impact import MOST_DAYS
+
     try:
         value = float(text)
     except ValueError:
@@ -105,6 +106,8 @@ def _impact(options: argparse.Namespace) -> int:
             "--tpr, --fpr and --flows-per-user-day are for arithmetic without captures",
             remedy="leave the captures out, or the three options",
         )
+    from classifier.impact import CGNAT_SHARES, STALE_DAYS
+
     labels = None
     if options.labels:  # their mistakes are told before the work, not after
         from classifier.report.labels import read_labels
