@@ -47,7 +47,8 @@ def facts(table: "pa.Table", local: Sequence[str] | None = None) -> "pd.DataFram
     table : pyarrow.Table
         Flow rows, judged; with columns of labels where there are some.
     local : sequence of str, optional
-        Prefixes of the inside network; private, link-local and unique-local where left out.
+        Prefixes of the inside network; private and unique-local where left out, as link-local
+        addresses are second ones of users, which a box does not see.
 
     Returns
     -------
@@ -58,12 +59,15 @@ def facts(table: "pa.Table", local: Sequence[str] | None = None) -> "pd.DataFram
     """
     import pandas as pd
 
+    from classifier.registry import ROUTED_LOCAL
+
     names = ["capture", "verdict", "service", "family", "category", "near_miss", "registered"]
     names += ["is_vpn", "vpn_probability", "start_seen", "decided_packet", "bytes_before"]
     frame: pd.DataFrame = table.select(names).to_pandas()
     for column in frame.columns[:6]:
         frame[column] = frame[column].astype(object)
-    orig, resp = inside_ends(table.column("orig_ip"), table.column("resp_ip"), local)
+    users = ROUTED_LOCAL if local is None else local
+    orig, resp = inside_ends(table.column("orig_ip"), table.column("resp_ip"), users)
     ends = {end: table.column(f"{end}_ip").to_numpy(zero_copy_only=False) for end in _ENDS}
     frame["address"] = np.where(orig, ends["orig"], np.where(resp, ends["resp"], ""))
     first = table.column("first_ns").to_numpy()

@@ -11,7 +11,7 @@ from classifier.registry.matching import (
     match_flows,
 )
 from classifier.registry.near import Covering, covering
-from classifier.registry.sides import client_is_orig, inside, orig_is_client
+from classifier.registry.sides import ROUTED_LOCAL, client_is_orig, inside, orig_is_client
 from classifier.registry.stats import RegistryStats
 from classifier.registry.store import Registry
 from classifier.registry.table import Match, Table
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NEAR_MISSES",
+    "ROUTED_LOCAL",
     "SIDE_NAMES",
     "Amendment",
     "Change",

@@ -11,18 +11,12 @@ from classifier.registry._fields import BadField, Prefix, parse_prefix
 from classifier.registry._index import build_ranges, find
 from classifier.registry._table_kernels import Ranges
 
-__all__ = ["DEFAULT_LOCAL", "client_is_orig", "inside", "orig_is_client"]
+__all__ = ["DEFAULT_LOCAL", "ROUTED_LOCAL", "client_is_orig", "inside", "orig_is_client"]
 
-#: The inside network unless told: private (RFC 1918), link-local (RFC 3927, 4291), unique-local
-#: (RFC 4193).
-DEFAULT_LOCAL = (
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "169.254.0.0/16",
-    "fe80::/10",
-    "fc00::/7",
-)
+#: The inside network unless told: private (RFC 1918), unique-local (RFC 4193), and link-local (RFC
+#: 3927, 4291), which routers do not forward: a second address of somebody, and unseen by a box.
+ROUTED_LOCAL = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+DEFAULT_LOCAL = (*ROUTED_LOCAL, "169.254.0.0/16", "fe80::/10")
 _REMEDY = "write it like 10.0.0.0/8"
 
 

@@ -205,10 +205,10 @@ class Replay:
             meta = meta_of(self.reading.sources, self.reading.options, described)
         rows = self.batches()
         if anonymize is not None:
-            from classifier.registry.sides import DEFAULT_LOCAL
+            from classifier.registry import ROUTED_LOCAL
 
             rows = (anonymize.rows(batch) for batch in rows)
-            meta = meta and anonymize.meta(meta, DEFAULT_LOCAL)
+            meta = meta and anonymize.meta(meta, ROUTED_LOCAL)
         write_flows(rows, path, format, meta=meta, accounting=self.reading.accounting)
 
 

@@ -276,7 +276,7 @@ class Run(FlowPackets):
         ClassifierError
             If the key cannot be used, or the run is anonymised already.
         """
-        from classifier.registry.sides import DEFAULT_LOCAL
+        from classifier.registry import ROUTED_LOCAL
         from classifier.report.anonymize import Anonymizer
 
         mapper = Anonymizer.open(key)
@@ -287,7 +287,7 @@ class Run(FlowPackets):
         return Run(
             mapper.table(self.table),
             self.accounting,
-            meta=mapper.meta(self.meta, DEFAULT_LOCAL),
+            meta=mapper.meta(self.meta, ROUTED_LOCAL),
             problems=self.problems,
         )
 

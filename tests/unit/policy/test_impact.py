@@ -105,6 +105,20 @@ def test_the_user_is_the_originator_where_both_ends_are_inside() -> None:
     assert impact.facts(table)["address"].tolist() == ["10.0.0.1", "fd00::1", ""]
 
 
+def test_link_local_addresses_are_nobodys_unless_named() -> None:
+    table = flow_rows.rows(
+        BLOCKED | {"orig_ip": "10.0.0.1"},
+        WEB | {"orig_ip": "fe80::1", "resp_ip": "ff02::1:ff00:2"},
+        WEB | {"orig_ip": "fe80::2", "resp_ip": "fe80::1"},
+        WEB | {"orig_ip": "169.254.3.4", "resp_ip": "224.0.0.251"},
+    )
+    found = run_of(table).impact()
+    assert (found.flows, found.addresses) == (4, 1)
+    assert "touches 1 of 1 inside addresses" in found.headline()[0]
+    assert run_of(table).anonymized(bytes(32)).impact().addresses == 1
+    assert impact.facts(table, ["fe80::/10"])["address"].tolist() == ["", "fe80::1", "fe80::2", ""]
+
+
 def test_registered_users_hit_are_told_apart_by_reason() -> None:
     table = labelled(
         MIXED,
