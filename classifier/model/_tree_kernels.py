@@ -14,7 +14,7 @@ __all__ = [
     "add_leaves",
     "add_small_trees",
     "nearest_distance",
-    "rank_columns",
+    "rank_values",
 ]
 
 #: Rows that go down a tree side by side: their loads from memory overlap.
@@ -29,8 +29,8 @@ WIDTH = 512
 
 @kernel
 def add_leaves(
-    features: NDArray[Any],
     cells: NDArray[Any],
+    width: int,
     threshold: NDArray[Any],
     left: NDArray[Any],
     column: NDArray[Any],
@@ -47,10 +47,10 @@ def add_leaves(
 
     Parameters
     ----------
-    features : float32, shape (n_rows, n_columns)
-        Read; NaN where missing.
-    cells : float32, shape (n_rows * n_columns,)
-        The same memory as ``features``.
+    cells : float32, shape (n_rows * width,)
+        Read: one row after another; NaN where missing.
+    width : int
+        Columns.
     threshold : float32; left, column : int32; values : float64; all of shape (n_nodes,)
         Read. A row goes to ``left + 1`` where its ``column`` is above ``threshold``, else to ``left``,
         as it does where it is missing. A leaf is its own ``left`` with an infinite threshold, and
@@ -61,9 +61,8 @@ def add_leaves(
         Written: added to.
     """
     lanes, begins = np.zeros(LANES, np.int32), np.zeros(LANES, np.int64)
-    width = features.shape[1]
-    for block in range(0, features.shape[0], BLOCK):
-        stop = min(block + BLOCK, features.shape[0])
+    for block in range(0, sums.size, BLOCK):
+        stop = min(block + BLOCK, sums.size)
         for tree in range(roots.size):
             row = block
             while row + LANES <= stop:
@@ -81,7 +80,7 @@ def add_leaves(
             while row < stop:
                 at = roots[tree]
                 for _ in range(depths[tree]):
-                    above = features[row, column[at]] > threshold[at]
+                    above = cells[row * width + column[at]] > threshold[at]
                     at = left[at] + np.int32(above)
                 sums[row] += values[at]
                 row += 1
@@ -143,7 +142,7 @@ def add_small_trees(
 
 
 @kernel
-def rank_columns(
+def rank_values(
     features: NDArray[Any],
     quantiles: NDArray[Any],
     below: int,
@@ -153,12 +152,12 @@ def rank_columns(
 ) -> None:
     """Count, for each value, the quantiles of its column at or below it.
 
-    One comparison after another for all rows, which the compiler makes vectors of: a seventh of the
-    time of a binary search for each value (`benchmarks/detection.py`).
+    All are compared, as the compiler makes vectors of that. With rows as the innermost loop many rows
+    take three times as long, and by NumPy one row twice (`benchmarks/score_model.py`).
 
     Parameters
     ----------
-    features : float32, shape (n_features, n_rows)
+    features : float32, shape (n_rows, n_features)
         Read; NaN where missing.
     quantiles : float32, shape (n_features, n_quantiles)
         Read; not falling.
@@ -167,20 +166,16 @@ def rank_columns(
     steps : uint8, shape (n_rows, at least n_features)
         Written: ranks less ``missing``.
     """
-    last = quantiles.shape[1] - 1
-    ranks = np.zeros(features.shape[1], np.int32)
-    for j in range(features.shape[0]):
-        x, edges = features[j], quantiles[j]
-        ranks[:] = 0
-        for k in range(last + 1):
-            edge = edges[k]
-            for i in range(x.size):
-                ranks[i] += np.int32(x[i] >= edge)
-        for i in range(x.size):
-            rank = np.int64(ranks[i])
-            rank = np.int64(below) if x[i] < edges[0] else rank
-            rank = np.int64(above) if x[i] > edges[last] else rank
-            rank = np.int64(missing) if np.isnan(x[i]) else rank
+    for i in range(features.shape[0]):
+        for j in range(features.shape[1]):
+            x, edges = features[i, j], quantiles[j]
+            count = np.int32(0)
+            for k in range(edges.size):
+                count += np.int32(x >= edges[k])
+            rank = np.int64(count)
+            rank = np.int64(below) if x < edges[0] else rank
+            rank = np.int64(above) if x > edges[edges.size - 1] else rank
+            rank = np.int64(missing) if np.isnan(x) else rank
             steps[i, j] = rank - missing
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from classifier._jit import spend
 from classifier.errors import ModelError
-from classifier.model._tree_kernels import nearest_distance, rank_columns
+from classifier.model._tree_kernels import nearest_distance, rank_values
 
 __all__ = ["BEYOND", "Novelty", "learn_novelty"]
 
@@ -21,8 +21,6 @@ QUANTILES = 32
 BELOW, ABOVE, MISSING = -QUANTILES // 2, QUANTILES + QUANTILES // 2, -QUANTILES
 #: How much a model's word counts beyond the limit: enough to rank flows, never to call one a tunnel.
 BEYOND = 0.5
-#: Rows up to which ranks come from one comparison; more are work enough to compile a kernel for.
-_FEW = 128
 #: Ranks of a flow are laid out in a multiple of this: whole vectors, whose differences sum faster.
 _LINE = 64
 #: Comparisons of one flow with another that take as long as reading a packet, in plain Python.
@@ -100,17 +98,7 @@ def _no_steps(n_rows: int, n_features: int) -> NDArray[np.uint8]:
 def _steps_of(features: NDArray[np.float32], quantiles: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return ranks less the least of them, shape (n_rows, multiple of ``_LINE``), then zeros."""
     steps = _no_steps(*features.shape)
-    if features.shape[0] > _FEW:
-        rank_columns(np.ascontiguousarray(features.T), quantiles, BELOW, ABOVE, MISSING, steps)
-        return steps
-    columns = np.ascontiguousarray(features.T)
-    above = columns[:, :, None] >= quantiles[:, None]
-    ones = np.ones(quantiles.shape[1], np.float32)
-    place = above.astype(np.float32) @ ones  # a product takes half a sum's time
-    np.copyto(place, BELOW, where=columns < quantiles[:, :1])
-    np.copyto(place, ABOVE, where=columns > quantiles[:, -1:])
-    np.copyto(place, MISSING, where=np.isnan(columns))
-    steps[:, : features.shape[1]] = (place - MISSING).T
+    rank_values(np.ascontiguousarray(features), quantiles, BELOW, ABOVE, MISSING, steps)
     return steps
 
 

@@ -153,7 +153,7 @@ class Trees:
             sums = np.full(features.shape[0], self.base)
             twice = np.concatenate([features, -features], axis=1)
             columns = self.threshold, self.left, self.column, self.values
-            add_leaves(twice, twice.reshape(-1), *columns, self.roots, self.depths, sums)
+            add_leaves(twice.reshape(-1), twice.shape[1], *columns, self.roots, self.depths, sums)
         return sums
 
     def _asked(self) -> "_Questions | None":
