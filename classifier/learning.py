@@ -12,14 +12,14 @@ import numpy as np
 
 from classifier.errors import ClassifierError, ModelError
 from classifier.model.bench import KINDS
-from classifier.model.files import save_model
+from classifier.model.files import load_model, save_model, write_card
 from classifier.model.training import SHARE_LIKE, Examples, Outcome, train
 from classifier.tables import FAMILIES, PREVALENCE, Kind
 
 if TYPE_CHECKING:
     from classifier.model.learned import Model
 
-__all__ = ["examples_of", "train_to", "write_plots"]
+__all__ = ["examples_of", "note_limits", "train_to", "write_plots"]
 
 Progress = Callable[[str], None]
 
@@ -105,6 +105,7 @@ def train_to(
     split: str = "grouped",
     seed: int = 1,
     source: str = "",
+    notes: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Train a model on labelled captures and write it with its card.
@@ -117,6 +118,8 @@ def train_to(
         As for `examples_of` and `classifier.model.train`.
     source : str
         Where the captures come from, for the card.
+    notes : path, optional
+        Limits for the card, as for `note_limits`.
 
     Returns
     -------
@@ -124,6 +127,7 @@ def train_to(
     """
     import sklearn
 
+    limits = _limits(notes) if notes is not None else []  # what is wrong with them is told first
     examples = examples_of(captures, labels, progress=progress)
     outcome = train(examples, split=split, name=Path(folder).name, seed=seed, progress=progress)
     families = examples.families[examples.labels == 1].astype(str)
@@ -140,16 +144,51 @@ def train_to(
             "flows_by_family": dict(zip(names.tolist(), counts.tolist(), strict=True)),
             "report": outcome.report,
         }
+        | ({"limits": limits} if limits else {})
     )
     path = save_model(outcome.model, folder)
     (path / "card.md").write_text(card_text(outcome.model), encoding="utf-8")
     return outcome
 
 
+def note_limits(folder: str | Path, notes: str | Path) -> "Model":
+    """Write limits into the cards of a model: what was found after it was trained; arrays stay.
+
+    Parameters
+    ----------
+    folder : path
+        Of the model.
+    notes : path
+        Text in UTF-8: a limit a line, instead of those that the card has.
+
+    Returns
+    -------
+    Model
+        With the new card.
+    """
+    limits = _limits(notes)
+    model = load_model(Path(folder))
+    model.card["limits"] = limits
+    write_card(model.card, Path(folder))
+    (Path(folder) / "card.md").write_text(card_text(model), encoding="utf-8")
+    return model
+
+
+def _limits(notes: str | Path) -> list[str]:
+    try:
+        lines = Path(notes).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClassifierError(
+            f"cannot be read ({error})", path=str(notes), remedy="give a text file, a limit a line"
+        ) from error
+    return [line.strip() for line in lines if line.strip()]
+
+
 def card_text(model: "Model") -> str:
     """Return a model's card for people."""
     card, report = model.card, model.card["report"]
     far = report.get("scenarios_left_out", True)
+    by_rate = report["in_scope"]["precision_at_base_rate"]
     lines = [
         f"# {model.name}",
         "",
@@ -200,8 +239,7 @@ def card_text(model: "Model") -> str:
         "",
         "Precision at 0.5, restated to other shares of tunnels: "
         + ", ".join(
-            f"{float(rate):.2%}: {_share(value)}"
-            for rate, value in report["in_scope"]["precision_at_base_rate"].items()
+            f"{float(rate):.2%}: {_share(by_rate[rate])}" for rate in sorted(by_rate, key=float)
         )
         + ".",
         "",

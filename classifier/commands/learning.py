@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from classifier.commands.shared import Verbs, add_verb, complain, say
+from classifier.errors import ClassifierError
 
 __all__ = ["add"]
 
@@ -30,6 +31,7 @@ def add(verbs: Verbs) -> None:
     option(
         "--source", default="", metavar="TEXT", help="where the captures come from, for the card"
     )
+    option("--notes", metavar="FILE", help="limits for the card, one a line")
     option(
         "--plots",
         action="store_true",
@@ -40,6 +42,9 @@ def add(verbs: Verbs) -> None:
 
     models = add_verb(verbs, "models", "List the shipped models, or show the card of one.")
     models.add_argument("model", nargs="?", metavar="MODEL", help="name or folder")
+    models.add_argument(
+        "--notes", metavar="FILE", help="write limits, one a line, into the card in folder MODEL"
+    )
     models.set_defaults(run=_models)
 
 
@@ -53,6 +58,7 @@ def _train(options: argparse.Namespace) -> int:
         split=options.split,
         seed=options.seed,
         source=options.source,
+        notes=options.notes,
         progress=complain if sys.stderr.isatty() else None,
     )
     if options.plots:
@@ -62,9 +68,14 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _models(options: argparse.Namespace) -> int:
-    from classifier.learning import card_text
+    from classifier.learning import card_text, note_limits
     from classifier.model.files import load_model, model_names
 
+    if options.notes:
+        if not options.model:
+            raise ClassifierError("no model is named", remedy="give the folder of a model")
+        say(card_text(note_limits(options.model, options.notes)))
+        return 0
     if options.model:
         say(card_text(load_model(options.model)))
         return 0

@@ -15,7 +15,7 @@ from classifier.model.novelty import Novelty
 from classifier.model.schema import FEATURE_NAMES, feature_schema_hash
 from classifier.model.trees import Trees
 
-__all__ = ["load_model", "model_names", "save_model"]
+__all__ = ["load_model", "model_names", "save_model", "write_card"]
 
 FORMAT = "classifier-trees-1"
 MOST_BYTES = 256 << 20
@@ -193,9 +193,14 @@ def save_model(model: Model, folder: str | Path) -> Path:
         },
     }
     (folder / "model.npz").write_bytes(content)
+    write_card(card, folder)
+    return folder
+
+
+def write_card(card: dict[str, Any], folder: Path) -> None:
+    """Write a card for programs beside its arrays."""
     text = json.dumps(card, indent=2, sort_keys=True, allow_nan=False)
     (folder / "card.json").write_text(text + "\n", encoding="utf-8")
-    return folder
 
 
 def _save_arrays(buffer: io.BytesIO, arrays: dict[str, Any]) -> None:
