@@ -156,10 +156,16 @@ def next_id(connection: "Connection") -> str:
     column = table.c.registration_id
     mine = sqlalchemy.select(column).where(column.like("R-%"))
     # The last of each length, if these are numbers, without reading a million names.
-    size = sqlalchemy.func.char_length(column)
-    last = mine.with_only_columns(sqlalchemy.func.max(column)).group_by(size)
-    names = [str(name)[2:] for name in connection.execute(last).scalars()]
-    if not all(name.isascii() and name.isdigit() for name in names):
-        names = [str(name)[2:] for name in connection.execute(mine.distinct()).scalars()]
-    taken = [int(n) for n in names if n.isascii() and n.isdigit() and len(n) < 12]
-    return f"R-{max(taken, default=0) + 1:06d}"
+    if connection.dialect.name == "sqlite":
+        last = connection.exec_driver_sql(_database.LAST_OF_EACH_LENGTH, ("R-0", "R-:"))
+    else:
+        size = sqlalchemy.func.char_length(column)
+        last = connection.execute(
+            mine.with_only_columns(sqlalchemy.func.max(column)).group_by(size)
+        )
+    names = [str(name) for name in last.scalars() if name is not None]
+    if not all(name[2:].isascii() and name[2:].isdigit() for name in names):
+        names = [str(name) for name in connection.execute(mine.distinct()).scalars()]
+    taken = [name[2:] for name in names if name.startswith("R-") and name[2:].isdecimal()]
+    numbers = [int(number) for number in taken if number.isascii() and len(number) < 12]
+    return f"R-{max(numbers, default=0) + 1:06d}"

@@ -40,6 +40,7 @@ __all__ = [
     "BATCH",
     "CHANGES",
     "FIRST_TIME",
+    "LAST_OF_EACH_LENGTH",
     "ORIGIN",
     "TABLE",
     "Entry",
@@ -100,6 +101,21 @@ _TURNS = {
     "mysql": f"SELECT GET_LOCK(CONCAT(DATABASE(), '.{CHANGES}'), {_WAIT_S:.0f})",
 }
 _TURNS["mariadb"] = _TURNS["mysql"]
+
+
+# SQLite finds the last name of each length without a look at the others.
+_LENGTHS = f"CREATE INDEX IF NOT EXISTS {TABLE}_length ON {TABLE} (length(registration_id), registration_id)"
+_SIZE = f"SELECT length(registration_id) FROM {TABLE} {{}} ORDER BY length(registration_id) DESC LIMIT 1"
+
+#: Gives the last name of each length that is not less than the first argument, and less than the second.
+LAST_OF_EACH_LENGTH = f"""
+WITH RECURSIVE sizes (size) AS (
+  SELECT * FROM ({_SIZE.format("")})
+  UNION ALL SELECT ({_SIZE.format("WHERE length(registration_id) < size")}) FROM sizes WHERE size > 0)
+SELECT (SELECT max(registration_id) FROM {TABLE}
+  WHERE length(registration_id) = size AND registration_id >= ? AND registration_id < ?)
+FROM sizes WHERE size > 0
+"""
 
 
 def is_url(source: str) -> bool:
@@ -260,9 +276,12 @@ def _create(name: str, connection: "Connection") -> None:
             remedy = f"import it into another one: registry import {name} --into NEW.db"
             problem = f"the table {table} has no {', '.join(missing)} and cannot be written to"
             raise RegistryError(problem, path=name, remedy=remedy)
+    if found == 2 and connection.dialect.name == "sqlite":  # older ones lack it
+        connection.exec_driver_sql(_LENGTHS)
     if found < 2:
         schema.create_all(connection)
         if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(_LENGTHS)
             for text in _TRIGGERS.values():
                 connection.exec_driver_sql(text.format("IF NOT EXISTS").replace("  ", " "))
         elif connection.dialect.name in _SERVER_TRIGGERS:

@@ -155,12 +155,9 @@ def _columns(
 
 def _binary(values: tuple[Any, ...]) -> pa.BinaryArray:
     try:
-        column = pa.array(values, pa.binary())
-        if not column.null_count:
-            return column
+        return pc.fill_null(pa.array(values, pa.binary()), b"")  # SQLite cuts nothing to NULL
     except (pa.ArrowInvalid, pa.ArrowTypeError):
-        pass
-    return binary_column([_as_bytes(value) for value in values])
+        return binary_column([_as_bytes(value) for value in values])
 
 
 def _refuse_computed(name: str, connection: "Connection") -> None:

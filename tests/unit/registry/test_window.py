@@ -1,12 +1,13 @@
 """The one window: what each step does, refuses, and leaves on record."""
 
+import contextlib
 import datetime
 import sqlite3
 
 import pytest
 
 from classifier.errors import RegistryError
-from classifier.registry import RefusedError, Registry, Window
+from classifier.registry import RefusedError, Registry, Window, _database
 
 
 class Clock:
@@ -325,3 +326,29 @@ def test_identifiers_go_on_after_those_there_are(window):
     apply(window, registration_id="R-000041")
     apply(window, registration_id="R-x", prefixes="10.0.0.1")
     assert apply(window, prefixes="10.0.0.2") == "R-000042"
+    for name in ("R-7", "R-0000050", "S-9999999", "Q-999999999", "r-99", "R-"):
+        apply(window, registration_id=name, prefixes="10.0.0.3")
+    assert apply(window, prefixes="10.0.0.4") == "R-000051"
+    apply(window, registration_id="R-1000000", prefixes="10.0.0.5")
+    apply(window, registration_id="R-2000000x", prefixes="10.0.0.6")
+    assert apply(window, prefixes="10.0.0.7") == "R-1000001"
+
+
+def test_the_next_identifier_is_found_without_reading_all_of_them(window):
+    apply(window)
+    with contextlib.closing(sqlite3.connect(window._source)) as connection:
+        query = "EXPLAIN QUERY PLAN " + _database.LAST_OF_EACH_LENGTH
+        steps = [row[3] for row in connection.execute(query, ("R-0", "R-:"))]
+    assert [step for step in steps if "registrations" in step]
+    assert not [s for s in steps if s.startswith("SCAN registrations") and "INDEX" not in s]
+    assert all("registrations_length" in s for s in steps if "registrations" in s)
+
+
+def test_a_database_without_the_index_of_lengths_gets_it_at_the_next_step(window):
+    apply(window)
+    with contextlib.closing(sqlite3.connect(window._source)) as connection:
+        connection.execute("DROP INDEX registrations_length")
+    assert apply(window, prefixes="10.0.0.2") == "R-000002"
+    with contextlib.closing(sqlite3.connect(window._source)) as connection:
+        found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'").fetchall()
+    assert ("registrations_length",) in found
