@@ -152,6 +152,20 @@ class Messages:
             self.first(mask & (self.direction == 0)), self.first(mask & (self.direction == 1))
         )
 
+    def enough(self, mask: Mask, n: int, sides: int = 2) -> tuple[Ints, Ints]:
+        """Return when both directions, or with ``sides`` 1 either, have brought ``n`` such messages.
+
+        The packet row of each flow, ``NO_ROW`` where never, and how many there were by then.
+        """
+        (chosen,) = mask.nonzero()
+        chosen = chosen[np.argsort(self._side[chosen], kind="stable")]
+        side = self._side[chosen]
+        rank = np.arange(side.size) - np.searchsorted(side, side)
+        found = np.full(2 * self.n_flows, NO_ROW)
+        found[side[rank == n - 1]] = self.row[chosen[rank == n - 1]]
+        row = found.reshape(-1, 2).max(axis=1) if sides == 2 else found.reshape(-1, 2).min(axis=1)
+        return row, self.count(mask & (self.row <= row[self.flow])).sum(axis=1)
+
     def value(self, mask: Mask, values: Ints) -> Ints:
         """Return, by flow and direction, the value of the first such message; 0 where none.
 

@@ -149,7 +149,9 @@ def _judge(packets, payload, flow, runs, hit):
             run[FIRST_ROW] = row
         run[SPI], run[SEQUENCE] = spi, sequence
         if run[RUN] > run[BEST]:
-            run[BEST], run[BEST_SPI], run[BEST_ROW] = run[RUN], spi, row
+            run[BEST], run[BEST_SPI] = run[RUN], spi
+            if run[RUN] <= RUN_LEAST:  # what follows says no more
+                run[BEST_ROW] = row
         if outer and rises:
             hit[MEANING], hit[VALUE] = COUNTING, spi
             hit[FIRST], hit[LAST] = run[FIRST_ROW], row
@@ -163,7 +165,7 @@ def _judge(packets, payload, flow, runs, hit):
     least = min(runs[0, BEST], runs[1, BEST])
     differ = runs[0, BEST_SPI] != runs[1, BEST_SPI]
     hit[FIRST], hit[LAST] = first_row, max(runs[0, BEST_ROW], runs[1, BEST_ROW])
-    hit[VALUE] = runs[0, BEST] + runs[1, BEST]
+    hit[VALUE] = 2 * RUN_LEAST
     if outer:
         hit[MEANING], hit[LAST], hit[VALUE] = (
             SINGLE,

@@ -112,13 +112,12 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     cases = [
         Case(n_shake.min(axis=1) > 0, BOTH, first, m.both(shake)),
         Case(n_shake.max(axis=1) > 0, ONE, first, first),
-        Case(runs, RUNS, m.first(data), m.last(data), counts.sum(axis=1)),
+        Case(runs, RUNS, m.first(data), *m.enough(data, RUN_LEAST)),
         Case(
             n_plain.min(axis=1) >= PLAIN_LEAST,
             PLAIN,
             m.first(plain),
-            m.last(plain),
-            n_plain.sum(axis=1),
+            *m.enough(plain, PLAIN_LEAST),
         ),
     ]
     return report(batch, DETECTOR.name, cases, first == m.first(m.wire > 0))

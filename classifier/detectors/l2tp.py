@@ -188,9 +188,9 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     cases = [
         Case(any_typed & (n_control.min(axis=1) > 0), BOTH, first, m.both(control)),
         Case(any_typed & (batch.flows["proto"] == L2TP), OVER_IP, last, last),
-        Case(some >= LEAST, DATA_BOTH, m.first(data), m.last(data), counts.sum(axis=1)),
+        Case(some >= LEAST, DATA_BOTH, m.first(data), *m.enough(data, LEAST)),
         Case(any_typed, ONE, last, last),
-        Case(many > LEAST, DATA_ONE, m.first(data), m.last(data), many),
+        Case(many > LEAST, DATA_ONE, m.first(data), *m.enough(data, LEAST + 1, sides=1)),
     ]
     starts = m.value(typed, (m.be(18, 2) == 1).astype(np.int64))[:, 0] == 1
     return report(batch, DETECTOR.name, cases, starts)

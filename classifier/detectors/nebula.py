@@ -85,13 +85,18 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     n_one, n_two = m.count(one), m.count(two)
     answered = ((n_one[:, 0] > 0) & (n_two[:, 1] > 0)) | ((n_one[:, 1] > 0) & (n_two[:, 0] > 0))
     runs = (counts.min(axis=1) >= RUN_LEAST) & (indexes[:, 0] != indexes[:, 1])
-    first, last = m.first(data), m.last(data)
+    first = m.first(data)
     start = m.first(one)
     cases = [
         Case(answered, HANDSHAKES, start, m.first(two)),
-        Case(runs, RUNS, first, last, counts.sum(axis=1)),
+        Case(runs, RUNS, first, *m.enough(data | two, RUN_LEAST)),
         Case(n_one.sum(axis=1) > 0, LONE, start, start),
-        Case(counts.max(axis=1) > RUN_LEAST, RUN, first, last, counts.max(axis=1)),
+        Case(
+            counts.max(axis=1) > RUN_LEAST,
+            RUN,
+            first,
+            *m.enough(data | two, RUN_LEAST + 1, sides=1),
+        ),
     ]
     return report(batch, DETECTOR.name, cases, start == m.first(m.wire > 0))
 

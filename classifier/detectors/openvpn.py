@@ -226,8 +226,8 @@ SID, SID_ROW, N_CONTROL, REPLAY_ID, REPLAY_TIME, N_REPLAY = 0, 1, 2, 3, 4, 5
 HEADER, PACKET_ID, RUN, BEST_RUN, RUN_ROW = 6, 7, 8, 9, 10
 RESET_BYTES, RESET_ROW, OPCODES = 11, 12, 13
 N_BLOCKS, BLOCK_HEADER, BLOCK_REST, N_OTHER = 14, 15, 16, 17
-FIRST_BLOCK, LAST_BLOCK, BLOCK_BYTES, SIZES_DIFFER = 18, 19, 20, 21
-_STATE_COLUMNS = 22
+FIRST_BLOCK, LAST_BLOCK, BLOCK_BYTES, SIZES_DIFFER, CONTROL_ROW = 18, 19, 20, 21, 22
+_STATE_COLUMNS = 23
 
 
 @inline
@@ -249,12 +249,21 @@ def _echo(buf, start, stop, wire_bytes, session_id):
 
 
 @inline
+def _is_talk(side):
+    """Tell whether control messages of one side are what one session says: of several opcodes."""
+    mixed = side[OPCODES] & (side[OPCODES] - 1) != 0  # more than one bit
+    return side[N_CONTROL] >= CONTROL_LEAST and side[OPCODES] & TALK != 0 and mixed
+
+
+@inline
 def _note_control(buf, start, stop, wire_bytes, mine, row):
     """Note session id, replay header and server reset of a control message in ``mine``."""
     session_id = be64(buf, start + SESSION_ID)
     if mine[N_CONTROL] == 0 or mine[SID] != session_id:
         mine[SID], mine[SID_ROW], mine[N_CONTROL], mine[N_REPLAY] = session_id, row, 0, 0
         mine[OPCODES] = 0
+    if not _is_talk(mine):  # what follows says no more
+        mine[CONTROL_ROW] = row
     mine[N_CONTROL] += 1
     mine[OPCODES] |= 1 << (np.int64(buf[start]) >> 3)
     if buf[start] >> 3 == SERVER_RESET:
@@ -283,7 +292,8 @@ def _note_data(buf, start, stop, wire_bytes, mine, row):
         mine[BLOCK_HEADER], mine[BLOCK_REST], mine[FIRST_BLOCK] = header, rest, row
         mine[BLOCK_BYTES] = wire_bytes
     mine[SIZES_DIFFER] |= mine[BLOCK_BYTES] != wire_bytes
-    mine[LAST_BLOCK] = row
+    if mine[N_BLOCKS] < CBC_LEAST_BOTH - CBC_LEAST_SIDE:
+        mine[LAST_BLOCK] = row
     same = mine[BLOCK_HEADER] == header and mine[BLOCK_REST] == rest and wire_bytes >= CBC_LEAST
     if not (v2 and same and looks_random(buf, at, at + TAG_OFFSET)):
         mine[N_OTHER] += 1
@@ -298,7 +308,9 @@ def _note_data(buf, start, stop, wire_bytes, mine, row):
     mine[RUN] = mine[RUN] + 1 if same and 0 < step <= DATA_STEP else 1
     mine[HEADER], mine[PACKET_ID] = header, packet_id
     if mine[RUN] > mine[BEST_RUN]:
-        mine[BEST_RUN], mine[RUN_ROW] = mine[RUN], row
+        mine[BEST_RUN] = mine[RUN]
+        if mine[RUN] <= RUN_LEAST:  # what follows says no more
+            mine[RUN_ROW] = row
 
 
 @inline
@@ -382,29 +394,29 @@ def _conclude(state, reset, reset_bytes, reset_row, hit):
         if hit[MEANING] != LONE_PLAIN_UDP:
             return True
     more = orig if orig[N_CONTROL] >= resp[N_CONTROL] else resp
-    mixed = more[OPCODES] & (more[OPCODES] - 1) != 0  # more than one bit
-    if more[N_CONTROL] >= CONTROL_LEAST and more[OPCODES] & TALK != 0 and mixed:
+    if _is_talk(more):
         hit[MEANING], hit[VALUE] = ONE_SIDE, more[N_CONTROL]
-        hit[FIRST] = hit[LAST] = more[SID_ROW]
+        hit[FIRST], hit[LAST] = more[SID_ROW], more[CONTROL_ROW]
         return True
     if reset != 0:
         return True
     best, worst = (orig, resp) if orig[BEST_RUN] >= resp[BEST_RUN] else (resp, orig)
-    hit[MEANING], hit[VALUE] = DATA_RUN, best[BEST_RUN] + worst[BEST_RUN]
-    hit[FIRST] = hit[LAST] = best[RUN_ROW]
     v1 = best[HEADER] <= 0xFF
+    hit[MEANING], hit[VALUE] = DATA_RUN, 2 * RUN_LEAST if v1 else RUN_LEAST
+    hit[FIRST] = hit[LAST] = max(best[RUN_ROW], worst[RUN_ROW] if v1 else best[RUN_ROW])
     if orig[N_CONTROL] + resp[N_CONTROL] > 0:
         hit[MEANING] = DATA_AMONG
         return not v1 and best[BEST_RUN] >= RUN_LEAST
     if min(best[BEST_RUN], worst[BEST_RUN] if v1 else best[BEST_RUN]) >= RUN_LEAST:
         return True
-    hit[MEANING], hit[VALUE] = CBC_BOTH, orig[N_BLOCKS] + resp[N_BLOCKS]
+    hit[MEANING], hit[VALUE] = CBC_BOTH, CBC_LEAST_BOTH
     hit[FIRST] = min(orig[FIRST_BLOCK], resp[FIRST_BLOCK])
     hit[LAST] = max(orig[LAST_BLOCK], resp[LAST_BLOCK])
     alike = orig[BLOCK_HEADER] == resp[BLOCK_HEADER] and orig[BLOCK_REST] == resp[BLOCK_REST]
     few = orig[BLOCK_HEADER] & 0xFFFFFF < PEERS_MOST and orig[N_OTHER] + resp[N_OTHER] == 0
     differ = orig[SIZES_DIFFER] + resp[SIZES_DIFFER] > 0 or orig[BLOCK_BYTES] != resp[BLOCK_BYTES]
-    enough = hit[VALUE] >= CBC_LEAST_BOTH and min(orig[N_BLOCKS], resp[N_BLOCKS]) >= CBC_LEAST_SIDE
+    enough = orig[N_BLOCKS] + resp[N_BLOCKS] >= CBC_LEAST_BOTH
+    enough = enough and min(orig[N_BLOCKS], resp[N_BLOCKS]) >= CBC_LEAST_SIDE
     return alike and few and differ and enough
 
 
@@ -498,7 +510,7 @@ def _judge(packets, payload, flow, whole, state, hit):
         # acknowledgements are, still tell: length, key, peer id and a rising packet id each
         side = 0 if state[0, BEST_RUN] >= state[1, BEST_RUN] else 1
         among = state[side, BEST_RUN] >= RUN_LEAST and state[side, HEADER] > 0xFF
-        hit[MEANING], hit[VALUE] = DATA_AMONG, state[side, BEST_RUN]
+        hit[MEANING], hit[VALUE] = DATA_AMONG, RUN_LEAST
         hit[FIRST] = hit[LAST] = state[side, RUN_ROW]
         if not among:
             among = _count_blocks(state) >= CBC_AMONG_LEAST

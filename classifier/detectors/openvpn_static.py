@@ -54,6 +54,7 @@ with time stamps over IPv4 was opened inside; without a cipher, MACs but SHA1.
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -114,10 +115,21 @@ class Layout(NamedTuple):
         fitting: Mask = (size % self.block == self.rest) & (size >= self.least)
         return fitting
 
-    def is_finest(self, size: Ints) -> Mask:
-        """Tell which lengths no blocks of twice the size leave: what is padded to 64 bytes, say."""
-        finest: Mask = (size - self.rest) % (2 * self.block) != 0
-        return finest
+    def is_shown(self, sides: Sequence[int], sizes: Sequence[int], tcp: bool) -> bool:
+        """Tell whether messages that all fit are enough to show this layout."""
+        seen = set(sizes)
+        wanted = self.sizes
+        if self.usual and not tcp:
+            alive, acknowledged = self.usual[0] in seen, not seen.isdisjoint(self.usual[1:])
+            if not (alive or acknowledged):
+                return False
+            wanted -= alive and acknowledged
+        side = SIDE_LEAST if tcp else MESSAGES_LEAST
+        messages = self.messages if tcp else 2 * MESSAGES_LEAST
+        enough = len(sizes) >= messages and min(map(sides.count, (0, 1))) >= side
+        # Blocks twice as long are another protocol's, padded to 64 bytes, say
+        finest = any((size - self.rest) % (2 * self.block) for size in seen)
+        return enough and finest and len(seen) >= wanted
 
 
 LAYOUTS = (
@@ -161,37 +173,49 @@ def _carries_tcp(sides: list[int], sizes: list[int]) -> bool:
     return False
 
 
+def _known_at(sides: list[int], sizes: list[int], tcp: bool) -> tuple[Meaning, int] | None:
+    """Return what the sizes of random messages show, and after how many of them they did."""
+    every = np.array(sizes, np.int64)
+    for layout in (*LAYOUTS, PLAIN_BLOCKS):
+        if layout.fits(every).all() and (tcp or layout.tinc not in sizes):
+            break
+    else:
+        return None
+    if not layout.is_shown(sides, sizes, tcp):
+        return None
+    plain = layout is PLAIN_BLOCKS
+    if plain and not _carries_tcp(sides, sizes):
+        return (BLOCKS, len(sizes)) if len(set(sizes)) >= PLAIN_SIZES else None
+    n = 1
+    while not (
+        layout.is_shown(sides[:n], sizes[:n], tcp)
+        and (not plain or _carries_tcp(sides[:n], sizes[:n]))
+    ):
+        n += 1
+    return (CARRIES if plain else STATIC), n
+
+
+def _evidence(batch: FlowBatch, flow: int, rows: list[int], known: tuple[Meaning, int]) -> Evidence:
+    """Return evidence of the first of some messages, which stand in ``rows``."""
+    meaning, n = known
+    first, last = (int(batch.packets["frame"][row]) for row in (rows[0], rows[n - 1]))
+    text = f"{meaning.text.format(value=n)}, packets {first} and {last}"
+    return Evidence(
+        flow, DETECTOR.name, meaning.strength, text, rows[n - 1], meaning.family, starts=False
+    )
+
+
 def _judge_udp(batch: FlowBatch) -> list[Evidence]:
     read = read_headless(batch)
     if read is None:
         return []
-    size, m = read.size, read.messages
-
-    def fits(layout: Layout) -> Mask:
-        wrong = ~layout.fits(size) | (size == layout.tinc)
-        enough = read.sizes >= layout.sizes
-        if layout.usual:
-            alive, acknowledged = (
-                ~read.none(np.isin(size, some)) for some in (layout.usual[:1], layout.usual[1:])
-            )
-            enough = enough & (alive | acknowledged)
-            enough |= (read.sizes >= layout.sizes - 1) & alive & acknowledged
-        return read.holds & read.none(wrong) & enough & ~read.none(layout.is_finest(size))
-
-    every = m.wire > 0
-    first, last = m.first(every), m.last(every)
-    known = np.logical_or.reduce([fits(layout) for layout in LAYOUTS])
-    plain = fits(PLAIN_BLOCKS)
-    carries = np.zeros_like(plain)
-    for flow in np.flatnonzero(plain).tolist():
+    m, found = read.messages, []
+    for flow in np.flatnonzero(read.holds).tolist():
         ours = m.flow == flow
-        carries[flow] = _carries_tcp(m.direction[ours].tolist(), size[ours].tolist())
-    cases = [
-        Case(known, STATIC, first, last, read.n),
-        Case(carries, CARRIES, first, last, read.n),
-        Case(plain & (read.sizes >= PLAIN_SIZES), BLOCKS, first, last, read.n),
-    ]
-    return report(batch, DETECTOR.name, cases)
+        known = _known_at(m.direction[ours].tolist(), m.wire[ours].tolist(), tcp=False)
+        if known is not None:
+            found.append(_evidence(batch, flow, m.row[ours].tolist(), known))
+    return found
 
 
 def _may_be_secret(frames: list[Framed]) -> bool:
@@ -202,48 +226,22 @@ def _may_be_secret(frames: list[Framed]) -> bool:
     return bool(changes and look_random(rows, kept, 0, WIDTH).all())
 
 
-def _meaning(sides: list[list[Framed]]) -> Meaning | None:
-    """Return what messages of both sides over TCP are."""
-    begun = [[frame for frame in side if len(frame.head) >= HEAD] for side in sides]
-    both = begun[0] + begun[1]
-    if min(map(len, begun)) < SIDE_LEAST:
-        return None
-    groups = [both, *(side for side in begun if len(side) >= MESSAGES_LEAST)]
-    size = np.array([frame.size for side in sides for frame in side], np.int64)
-    for layout in (*LAYOUTS, PLAIN_BLOCKS):
-        several = np.unique(size).size >= layout.sizes and len(both) >= layout.messages
-        if several and layout.fits(size).all() and layout.is_finest(size).any():
-            if not all(map(_may_be_secret, groups)):
-                return None
-            return STATIC if layout is not PLAIN_BLOCKS else _blocks(sides)
-    return None
-
-
-def _blocks(sides: list[list[Framed]]) -> Meaning | None:
-    """Return what messages over TCP in blocks without a rest are."""
-    marked = [(frame.row, side, frame.size) for side in (0, 1) for frame in sides[side]]
-    marked.sort(key=lambda frame: frame[0])
-    _, order, sizes = zip(*marked, strict=True)
-    if _carries_tcp(list(order), list(sizes)):
-        return CARRIES
-    return BLOCKS if len(set(sizes)) >= PLAIN_SIZES else None
-
-
 def _judge_tcp(batch: FlowBatch) -> list[Evidence]:
     found = []
     for flow in range(batch.flows.size):
         sides = [read_framed(batch, flow, d, FRAME_LEAST, FRAME_MOST, WIDTH) for d in (0, 1)]
         if sides[0] is None or sides[1] is None:
             continue
-        meaning = _meaning([sides[0], sides[1]])
-        if meaning is None:
+        begun = [[f for f in side if len(f.head) >= HEAD] for side in sides if side]
+        if len(begun) < 2 or min(map(len, begun)) < SIDE_LEAST:
             continue
-        rows = [frame.row for frame in sides[0] + sides[1]]
-        frames = [int(batch.packets["frame"][row]) for row in (min(rows), max(rows))]
-        text = f"{meaning.text.format(value=len(rows))}, packets {frames[0]} and {frames[1]}"
-        found.append(
-            Evidence(flow, DETECTOR.name, meaning.strength, text, max(rows), meaning.family, False)
-        )
+        marked = [(frame, d) for d, side in enumerate(sides) for frame in side or ()]
+        marked.sort(key=lambda frame: frame[0].row)
+        sizes = [frame.size for frame, _ in marked]
+        known = _known_at([d for _, d in marked], sizes, tcp=True)
+        groups = [begun[0] + begun[1], *(side for side in begun if len(side) >= MESSAGES_LEAST)]
+        if known is not None and all(map(_may_be_secret, groups)):
+            found.append(_evidence(batch, flow, [frame.row for frame, _ in marked], known))
     return found
 
 
@@ -275,8 +273,7 @@ def _judge_clear(batch: FlowBatch) -> list[Evidence]:
             runs.min(axis=1) >= RUN_LEAST,
             CLEAR_BOTH,
             m.first(carried),
-            m.both(carried),
-            runs.sum(axis=1),
+            *m.enough(carried, RUN_LEAST),
         ),
     ]
     return report(batch, DETECTOR.name, cases)

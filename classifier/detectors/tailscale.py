@@ -66,7 +66,7 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     first = m.first(ours)
     cases = [
         Case(n.min(axis=1) > 0, BOTH, first, m.both(ours)),
-        Case(several, AGAIN, first, m.last(same), n.max(axis=1)),
+        Case(several, AGAIN, first, *m.enough(same, 2, sides=1)),
         Case(n.max(axis=1) > 0, ONE, first, first),
     ]
     return report(batch, DETECTOR.name, cases, first == m.first(m.wire > 0))

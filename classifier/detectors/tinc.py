@@ -62,7 +62,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.detectors._findings import Meaning, of_rows
-from classifier.detectors._headless import in_blocks, may_be_headless, read_headless
+from classifier.detectors._headless import (
+    MESSAGES_LEAST,
+    in_blocks,
+    may_be_headless,
+    read_headless,
+)
 from classifier.detectors._messages import (
     NO_ROW,
     Case,
@@ -216,11 +221,10 @@ def _judge_udp(batch: FlowBatch) -> list[Evidence]:
     counts = m.run(data, source, m.be(12, 4), STEP_MOST)
     sources = m.value(data, source)
     runs = (counts.min(axis=1) >= RUN_LEAST) & (sources[:, 0] != sources[:, 1])
-    some = counts.max(axis=1)
-    first, last = m.first(data), m.last(data)
+    first = m.first(data)
     cases = [
-        Case(runs, RUNS, first, last, counts.sum(axis=1)),
-        Case(some > RUN_LEAST, RUN, first, last, some),
+        Case(runs, RUNS, first, *m.enough(data, RUN_LEAST)),
+        Case(counts.max(axis=1) > RUN_LEAST, RUN, first, *m.enough(data, RUN_LEAST + 1, sides=1)),
         *_blocks(batch),
         *_clear(m),
     ]
@@ -244,7 +248,7 @@ def _clear(m: Messages) -> list[Case]:
     counts = m.run(ours, np.zeros_like(size), m.be(0, 4), STEP_MOST)
     few = 4 * m.count(~ours).sum(axis=1) <= m.count(ours).sum(axis=1)
     holds = few & (counts.min(axis=1) >= CLEAR_LEAST)
-    return [Case(holds, CLEAR, m.first(ours), m.both(ours), counts.sum(axis=1))]
+    return [Case(holds, CLEAR, m.first(ours), *m.enough(ours, CLEAR_LEAST))]
 
 
 def _is_probe(head: NDArray[np.uint8], kept: NDArray[np.int64]) -> Mask:
@@ -271,7 +275,19 @@ def _blocks(batch: FlowBatch) -> list[Case]:
     small = (size == ACK_BYTES) | (size < STATIC_KEY_LEAST)
     holds = read.holds & read.none(wrong) & (read.sizes >= SIZES_LEAST) & ~read.none(small)
     every = m.wire > 0
-    return [Case(holds, BLOCKS, m.first(every), m.last(every), read.n)]
+    last, n = m.last(every), read.n.copy()
+    for flow in np.flatnonzero(holds).tolist():
+        ours = m.flow == flow
+        sides, sizes, few = m.direction[ours].tolist(), size[ours].tolist(), small[ours].tolist()
+        n[flow] = next(
+            i
+            for i in range(2 * MESSAGES_LEAST, len(sizes) + 1)
+            if min(map(sides[:i].count, (0, 1))) >= MESSAGES_LEAST
+            and len(set(sizes[:i])) >= SIZES_LEAST
+            and any(few[:i])
+        )
+        last[flow] = m.row[ours][n[flow] - 1]
+    return [Case(holds, BLOCKS, m.first(every), last, n)]
 
 
 def _judge_paired(batch: FlowBatch) -> list[Evidence]:
@@ -281,7 +297,8 @@ def _judge_paired(batch: FlowBatch) -> list[Evidence]:
     n = m.count(every).sum(axis=1)
     same = (m.count(random).sum(axis=1) == n) & (n >= PAIRED_LEAST)
     first = m.first(every)
-    cases = [Case(same & (first < NO_ROW), PAIRED, first, m.last(every), n)]
+    second = m.first(every & (m.row > first[m.flow]))
+    cases = [Case(same & (first < NO_ROW), PAIRED, first, second, PAIRED_LEAST)]
     return report(batch, DETECTOR.name, cases)
 
 

@@ -149,16 +149,18 @@ def _judge_frames(batch: FlowBatch) -> list[Evidence]:
     several = encrypted & (_count_sizes(m, frame) >= SIZES_LEAST)
     echoed = (m.count(request).max(axis=1) > 0) & (m.count(reply).max(axis=1) > 0)
     echoed &= encrypted & (n.min(axis=1) >= ECHOED_LEAST)
-    begun, both, last = m.first(frame), m.both(packet), m.last(frame)
+    begun, last = m.first(frame), m.last(frame)
+    known, _ = m.enough(frame, ECHOED_LEAST)
+    known = np.maximum(known, np.maximum(m.first(request), m.first(reply)))
+    n_known = m.count(frame & (m.row <= known[m.flow])).sum(axis=1)
     cases = [
         Case(
             (framed | tcp) & (packets.min(axis=1) >= PACKETS_LEAST),
             PACKETS,
             begun,
-            both,
-            packets.sum(1),
+            *m.enough(packet, PACKETS_LEAST),
         ),
-        Case(echoed, ECHOED, begun, last, n.sum(axis=1)),
+        Case(echoed, ECHOED, begun, known, n_known),
         Case(several & (n.min(axis=1) >= FRAMES_LEAST), FRAMES, begun, last, n.sum(axis=1)),
     ]
     return report(batch, DETECTOR.name, cases)

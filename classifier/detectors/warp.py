@@ -41,6 +41,7 @@ __all__ = ["DETECTOR"]
 UDP = 17
 INITIATION, RESPONSE, DATA = 1, 2, 4
 INITIATION_BYTES, RESPONSE_BYTES, DATA_LEAST, DATA_MULTIPLE = 148, 92, 32, 16
+FULL_LEAST = 1280 + DATA_LEAST  # fills an MTU, and is not padded beyond
 HEADER_BYTES, STEP_MOST, RUN_LEAST = 16, 1 << 16, 2
 WIDTH = 48
 SECRET_FROM = {INITIATION: 8, RESPONSE: 12, DATA: 16}
@@ -72,7 +73,8 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     sound = (index != 0) & (m.kept >= HEADER_BYTES)
     one = sound & (kind == INITIATION) & (m.wire == INITIATION_BYTES) & m.random(8, 48)
     two = sound & (kind == RESPONSE) & (m.wire == RESPONSE_BYTES) & m.random(12, 48)
-    data = sound & (kind == DATA) & (m.wire >= DATA_LEAST) & (m.wire % DATA_MULTIPLE == 0)
+    data = sound & (kind == DATA) & (m.wire >= DATA_LEAST)
+    data &= (m.wire % DATA_MULTIPLE == 0) | (m.wire >= FULL_LEAST)
     data &= (m.le(14, 2) == 0) & m.random(16, 32)
     ours = (one | two | data) & own
     if not ours.any():
@@ -88,12 +90,12 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     runs = (counts.min(axis=1) >= RUN_LEAST) & (keys[:, 0] != keys[:, 1])
     marked_runs = m.run(data & own, key, m.le(8, 6), STEP_MOST).max(axis=1)
     echoed = m.first(returned)
-    begun, first, last = m.first(one | two), m.first(data), m.last(data)
+    begun, first = m.first(one | two), m.first(data)
     lone = m.first(one & own)
     cases = [
         Case(marked & (m.last(returned) >= 0), ECHO, begun, echoed),
-        Case(marked & runs, RUNS, first, last, counts.sum(axis=1)),
-        Case(marked_runs > RUN_LEAST, RUN, first, last, marked_runs),
+        Case(marked & runs, RUNS, first, *m.enough(data, RUN_LEAST)),
+        Case(marked_runs > RUN_LEAST, RUN, first, *m.enough(data & own, RUN_LEAST + 1, sides=1)),
         Case(m.last(one & own) >= 0, LONE, lone, lone),
     ]
     return report(batch, DETECTOR.name, cases, m.first(one) == m.first(m.wire > 0))
