@@ -27,24 +27,25 @@ Strength
 Proof: the request in clear text and its answer. Strong: the request alone; a DTLS hello that names a
 session of 32 bytes (or is cut before it by a snaplen), does not offer ``use_srtp`` and is answered,
 to the same server address and port as a live TLS flow of the same client that began before it (both
-flows); a DTLS handshake of version 0x0100 from both sides, whose hello names a session. Weak: the pair without an answer over DTLS.
+flows); a DTLS handshake of version 0x0100 from both sides, whose hello names a session. Weak: the pair without an answer over DTLS;
+or both under way when the capture begins, DTLS with data of epoch 1 and later from both sides.
 
 Mistaken for
 ------------
 WebRTC offers ``use_srtp`` and names no session; TURN over DTLS beside TURN over TLS names none at
 its first connection, and would match where it resumes an earlier one, or where its hello is cut. CoAP has no TLS beside it. OpenSSL
-0.9.8 itself spoke version 0x0100 at first, and named no session in a first hello.
+0.9.8 itself spoke version 0x0100 at first, and named no session in a first hello. Under way, other tunnels
+(Fortinet) and remote desktops (Citrix, Horizon) have TLS and DTLS at one port too.
 
 Blind to
 --------
 AnyConnect without DTLS, which is TLS like any other. The pair is looked for among flows that end
 together (8,192 at most): where a border falls between the two, or one ended long before the other,
-neither is found. DTLS whose hello was not captured.
+neither is found. DTLS alone.
 """
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +59,7 @@ from classifier.detectors._columns import (
     row_of_payload,
     window,
 )
+from classifier.detectors._dialogue import SIDES
 from classifier.detectors.heads import Heads
 from classifier.detectors.interface import Detector
 from classifier.tables import Evidence, FlowBatch, Strength
@@ -85,6 +87,16 @@ _EXCHANGES = (
 )
 
 
+def _dtls_data(first: NDArray[np.uint8] | NDArray[np.int64]) -> NDArray[np.bool_]:
+    version = first[:, 1].astype(np.int64) << 8 | first[:, 2]
+    epoch = first[:, 3].astype(np.int64) << 8 | first[:, 4]
+    sound: NDArray[np.bool_] = (first[:, 0] == APPLICATION_DATA) & np.isin(version, VERSIONS)
+    return sound & (epoch >= 1) & (first[:, 3] >= 0)
+
+
+_Place = tuple[int, ...]
+
+
 class _Pair(NamedTuple):
     tls: int
     dtls: int
@@ -107,12 +119,14 @@ def _is_tls(first: NDArray[np.uint8] | NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose the request in clear text, DTLS hellos, and TLS between ends of any of those."""
-    dtls = heads.has_proto(UDP) & _dtls_hello(heads.orig)
+    dtls = _dtls_hello(heads.orig) | (_dtls_data(heads.orig) & _dtls_data(heads.resp))
+    dtls &= heads.has_proto(UDP)
     chosen = dtls | (heads.has_proto(TCP) & begins_exchange(heads, _EXCHANGES))
     if dtls.any():
         ends = [heads.column(name) for name in ("orig_lo", "resp_lo")]
-        beside = np.logical_and(*(np.isin(end, end[dtls]) for end in ends))
-        chosen |= beside & heads.has_proto(TCP) & _is_tls(heads.orig)
+        hosts = np.concatenate([end[dtls] for end in ends])
+        beside = np.logical_and(*(np.isin(end, hosts) for end in ends))
+        chosen |= beside & heads.has_proto(TCP) & (_is_tls(heads.orig) | _is_tls(heads.resp))
     return chosen
 
 
@@ -131,34 +145,60 @@ def _offers_srtp(hello: bytes) -> bool:
     return False
 
 
+def _places(batch: FlowBatch, row: int, client: str, server: str) -> _Place:
+    """Return client, server and the server's port of a flow, whichever side is the client."""
+    f = batch.flows[row]
+    names = ("ip_version", f"{client}_hi", f"{client}_lo", f"{server}_hi", f"{server}_lo")
+    return (*(int(f[name]) for name in names), int(f[f"{server}_port"]))
+
+
 def _pairs(batch: FlowBatch, dtls: NDArray[np.int64], tls: NDArray[np.int64]) -> list[_Pair]:
     """Return each DTLS flow with the latest TLS flow of its endpoints that was live before it."""
-    f = batch.flows
-    names = ("ip_version", "orig_hi", "orig_lo", "resp_hi", "resp_lo", "resp_port")
-    server: dict[tuple[int, ...], list[tuple[int, int]]] = {}
-
-    def endpoints(rows: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
-        return zip(*(f[name][rows].tolist() for name in names), strict=True)
-
-    first_ns = f["first_ns"][tls].tolist()
-    for row, ends, begun in zip(tls.tolist(), endpoints(tls), first_ns, strict=True):
-        server.setdefault(ends, []).append((begun, row))
-    for flows in server.values():
-        flows.sort()
+    server = _by_place(batch, tls)
     found = []
-    for row, ends in zip(dtls.tolist(), endpoints(dtls), strict=True):
-        begun = int(f["first_ns"][row])
-        flows = server.get(ends, [])
+    for row in dtls.tolist():
+        begun = int(batch.flows["first_ns"][row])
+        flows = server.get(_places(batch, row, *SIDES), [])
         at = bisect_left(flows, (begun, -1))
-        if at and int(f["last_ns"][flows[at - 1][1]]) + PAUSE_NS >= begun:
+        if at and int(batch.flows["last_ns"][flows[at - 1][1]]) + PAUSE_NS >= begun:
             found.append(_Pair(flows[at - 1][1], row))
     return found
 
 
-def _evidence(batch: FlowBatch, flow: int, row: int, strength: Strength, text: str) -> Evidence:
+def _by_place(batch: FlowBatch, tls: NDArray[np.int64]) -> dict[_Place, list[tuple[int, int]]]:
+    """Return TLS flows in order of time by place; one joined under way may begin with its server."""
+    server: dict[_Place, list[tuple[int, int]]] = {}
+    for row in tls.tolist():
+        ways = (SIDES,) if batch.flows["start_seen"][row] else (SIDES, SIDES[::-1])
+        for way in ways:
+            entry = (int(batch.flows["first_ns"][row]), row)
+            server.setdefault(_places(batch, row, *way), []).append(entry)
+    for flows in server.values():
+        flows.sort()
+    return server
+
+
+def _under_way(batch: FlowBatch, dtls: NDArray[np.int64], tls: NDArray[np.int64]) -> list[_Pair]:
+    """Return DTLS flows that were under way, each with a TLS flow of its endpoints and that time."""
+    server = _by_place(batch, tls)
+    times = [batch.flows[name] for name in ("first_ns", "last_ns")]
+    found = []
+    for row in dtls.tolist():
+        for way in (SIDES, SIDES[::-1]):
+            for _, other in server.get(_places(batch, row, *way), [])[:1]:
+                apart = max(int(times[0][row]), int(times[0][other]))
+                apart -= min(int(times[1][row]), int(times[1][other]))
+                if apart <= PAUSE_NS:
+                    found.append(_Pair(other, row))
+    return found
+
+
+def _evidence(
+    batch: FlowBatch, flow: int, row: int, strength: Strength, text: str, starts: bool = True
+) -> Evidence:
     frame = int(batch.packets["frame"][row])
     detail = f"{text}packet {frame}"
-    return Evidence(flow, _NAME, strength, detail, row, _NAME, starts=True)
+    return Evidence(flow, _NAME, strength, detail, row, _NAME, starts)
 
 
 def _row_after(batch: FlowBatch, flow: int, ts_ns: int) -> int:
@@ -187,7 +227,7 @@ def detect(batch: FlowBatch) -> list[Evidence]:
     unseen = cut & (first[:, SESSION_LENGTH] < 0)
     named = hello & (unseen | (first[:, SESSION_LENGTH] == SESSION_BYTES))
     old &= named
-    tls = np.flatnonzero((proto == TCP) & _is_tls(first))
+    tls = np.flatnonzero((proto == TCP) & (_is_tls(first) | _is_tls(answer)))
     of_tls: dict[int, Evidence] = {}
     for pair in _pairs(batch, np.flatnonzero(named), tls):
         if not cut[pair.dtls] and _offers_srtp(head(batch, pair.dtls, "orig")):
@@ -212,6 +252,14 @@ def detect(batch: FlowBatch) -> list[Evidence]:
             )
             row = row_of_payload(batch, flow, 1)
             found.append(_evidence(batch, flow, row, Strength.STRONG, text))
+    of_both = {e.flow for e in found}
+    late = np.flatnonzero((proto == UDP) & _dtls_data(first) & _dtls_data(answer))
+    for pair in _under_way(batch, late, tls):
+        text = "TLS and DTLS between the same ends, at the same port of one, under way, "
+        for flow in {*pair} - of_both:
+            row = row_of_payload(batch, flow, 1)
+            found.append(_evidence(batch, flow, row, Strength.WEAK, text, starts=False))
+            of_both.add(flow)
     return sorted(found, key=lambda e: e.flow)
 
 

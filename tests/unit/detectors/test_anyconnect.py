@@ -110,3 +110,55 @@ def test_the_request_in_clear_text_and_its_answer_are_proof():
     assert e.strength is Strength.PROOF
     assert found(F(TCP, [P(0, request[:30]), P(1, answer)])) == []
     assert found(F(TCP, [P(0, b"CONNECT host:443 HTTP/1.1\r\n\r\n"), P(1, answer)])) == []
+
+
+DATA = b"\x17\xfe\xfd\0\1" + bytes(5) + b"\1\0\x30" + secret(48)  # RFC 6347 4.1: data of epoch 1
+TLS_DATA = b"\x17\3\3\0\x40" + secret(64)
+
+
+def under_way(data: bytes = DATA, first: int = 0, sides: int = 2, at: int = 5, **kwargs) -> F:
+    packets = [P((first + n) % 2, data, at * SECOND + n) for n in range(sides)]
+    return F(UDP, packets, **{"orig_port": 40001, "resp_port": 443, **kwargs})
+
+
+def tls_under_way(first: int = 0, **kwargs) -> F:
+    packets = [P((first + n) % 2, TLS_DATA, n) for n in range(2)]
+    return F(TCP, packets, **{"resp_port": 443, "start_seen": False, **kwargs})
+
+
+def test_tls_and_dtls_under_way_at_one_port_are_weak_for_both_whoever_is_seen_first():
+    turned = {"orig": 0xC6336401, "resp": 0x0A000001, "orig_port": 443, "resp_port": 40000}
+    for one in (tls_under_way(), tls_under_way(**turned)):
+        for other in (under_way(), under_way(**turned | {"resp_port": 40001})):
+            assert [(e.flow, e.strength, e.starts) for e in found(one, other)] == [
+                (0, Strength.WEAK, False),
+                (1, Strength.WEAK, False),
+            ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        under_way(resp_port=444),
+        under_way(resp=0xC6336402),
+        under_way(sides=1),
+        under_way(at=90),
+        under_way(DATA[:4] + b"\0" + DATA[5:]),  # epoch 0: nothing was agreed on
+        under_way(b"\x16" + DATA[1:]),
+    ],
+)
+def test_other_dtls_under_way_is_no_pair(other):
+    assert found(tls_under_way(), other) == []
+
+
+def test_every_truncation_of_dtls_data_is_a_pair_from_its_epoch_on():
+    for kept in range(len(DATA)):
+        flow = under_way()
+        cut = [p._replace(payload=DATA[:kept], wire=len(DATA)) for p in flow.packets]
+        assert bool(found(tls_under_way(), flow._replace(packets=cut))) == (kept >= 5)
+
+
+def test_a_hello_beside_tls_that_was_joined_under_way_is_strong_whoever_is_seen_first():
+    turned = tls_under_way(orig=0xC6336401, resp=0x0A000001, orig_port=443, resp_port=40000)
+    evidence = found(turned, fast_path(dtls(1), answer=dtls(2)))
+    assert [e.strength for e in evidence] == [Strength.STRONG] * 2
