@@ -25,10 +25,10 @@ resumption and PSK-NEGOTIATE); RFC 6347 4.2; RFC 5764 4.1.1 (use_srtp); OpenSSL,
 Strength
 --------
 Proof: the request in clear text and its answer. Strong: the request alone; a DTLS hello that names a
-session of 32 bytes (or is cut before it by a snaplen), does not offer ``use_srtp`` and is answered,
+session of 32 bytes (or is cut before it by a snaplen, and answered) and does not offer ``use_srtp``,
 to the same server address and port as a live TLS flow of the same client that began before it (both
-flows); a DTLS handshake of version 0x0100 from both sides, whose hello names a session. Weak: the pair without an answer over DTLS;
-or both under way when the capture begins, DTLS with data of epoch 1 and later from both sides.
+flows); a DTLS handshake of version 0x0100 from both sides, whose hello names a session. Weak:
+both under way when the capture begins, DTLS with data of epoch 1 and later from both sides.
 
 Mistaken for
 ------------
@@ -232,17 +232,15 @@ def detect(batch: FlowBatch) -> list[Evidence]:
     for pair in _pairs(batch, np.flatnonzero(named), tls):
         if not cut[pair.dtls] and _offers_srtp(head(batch, pair.dtls, "orig")):
             continue
-        strength = Strength.STRONG if answered[pair.dtls] else Strength.WEAK
         frames = [int(batch.flows["frame"][row]) for row in pair]
         named_here = "cut before its session" if unseen[pair.dtls] else "that names a session"
         text = f"DTLS hello {named_here}, after TLS to the same server (packet {frames[0]}), "
         row = row_of_payload(batch, pair.dtls, 1 if answered[pair.dtls] else 0)
-        found.append(_evidence(batch, pair.dtls, row, strength, text))
-        known = of_tls.get(pair.tls)
-        if known is None or known.strength < strength:
+        found.append(_evidence(batch, pair.dtls, row, Strength.STRONG, text))
+        if pair.tls not in of_tls:
             text = f"DTLS to the same server, hello {named_here}, at packet {frames[1]}; known at "
             row = _row_after(batch, pair.tls, int(batch.flows["first_ns"][pair.dtls]))
-            of_tls[pair.tls] = _evidence(batch, pair.tls, row, strength, text)
+            of_tls[pair.tls] = _evidence(batch, pair.tls, row, Strength.STRONG, text)
     found += of_tls.values()
     surely = {e.flow for e in found if e.strength >= Strength.STRONG}
     for flow in np.flatnonzero(old).tolist():

@@ -51,8 +51,11 @@ def test_the_order_of_the_flows_in_the_batch_does_not_matter():
     assert len(found(fast_path(dtls(1), answer=dtls(2)), tls())) == 2
 
 
-def test_a_pair_whose_dtls_is_not_answered_is_weak():
-    assert {e.strength for e in found(tls(), fast_path(dtls(1)))} == {Strength.WEAK}
+def test_a_pair_whose_dtls_is_not_answered_is_strong_where_the_hello_is_whole():
+    assert [e.strength for e in found(tls(), fast_path(dtls(1)))] == [Strength.STRONG] * 2
+    hello = dtls(1)
+    cut = F(UDP, [P(0, hello[:59], 5 * SECOND, len(hello))], resp_port=443)
+    assert found(tls(), cut) == []
 
 
 @pytest.mark.parametrize(
