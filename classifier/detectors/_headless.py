@@ -16,6 +16,7 @@ from classifier.tables import FlowBatch
 
 __all__ = [
     "HEAD",
+    "JOINED_LEAST",
     "MESSAGES_LEAST",
     "TCP",
     "Headless",
@@ -26,6 +27,7 @@ __all__ = [
 
 TCP = 6
 MESSAGES_LEAST = 4  # of each side: 16 bytes agree among four by chance in one flow of a million
+JOINED_LEAST = 3  # segments of either side, where other lengths must be seen besides
 SEGMENTS_LEAST = 2  # over TCP, where one may hold several
 HEAD, WIDTH = 16, 34
 HIGH_BYTE_MOST = 5  # of that length: no message of a tunnel fills two segments
@@ -57,17 +59,22 @@ class Headless(NamedTuple):
         return clean
 
 
-def read_headless(batch: FlowBatch) -> Headless | None:
-    """Read the messages of UDP flows; None where no flow holds."""
+def read_headless(batch: FlowBatch, *, streams: bool = False) -> Headless | None:
+    """Read the messages of UDP flows, or (``streams``) the segments of TCP; None where no flow holds.
+
+    Segments may hold a message's last few bytes, which say nothing.
+    """
     m = Messages(batch, WIDTH)
     ours = (m.kept >= HEAD) & m.random(0, WIDTH)
     n = m.count(ours)
-    holds = (n.min(axis=1) >= MESSAGES_LEAST) & (m.count(~ours).sum(axis=1) == 0)
+    wrong = ~ours & (m.wire >= HEAD) if streams else ~ours
+    least = JOINED_LEAST if streams else MESSAGES_LEAST
+    holds = (n.min(axis=1) >= least) & (m.count(wrong).sum(axis=1) == 0)
     if not holds.any():
         return None
     low = np.full((2 * m.n_flows, HEAD), 255, np.uint8)
     high = np.zeros((2 * m.n_flows, HEAD), np.uint8)
-    head, side = m.bytes[:, :HEAD], m.flow * 2 + m.direction
+    head, side = m.bytes[ours, :HEAD], (m.flow * 2 + m.direction)[ours]
     np.minimum.at(low, side, head)
     np.maximum.at(high, side, head)
     holds &= (low < high).all(axis=1).reshape(-1, 2).all(axis=1)

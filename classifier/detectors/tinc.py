@@ -7,6 +7,12 @@ TCP, first line of either side, in ASCII::
     " 17"     protocol; of tinc 1.1 a point and its minor version follow
     LF
 
+Behind the lines the connection is encrypted as a stream. Where it carries packets too (``TCPOnly``)::
+
+    "17 "     request 17: a packet; its length in digits, LF
+              frame, of 66 bytes for an acknowledgement of TCP with time stamps (72 in all), of 74
+              for what opens a connection (80), of 1514 where full (1522, over two segments)
+
 UDP of tinc 1.1, between ends that reach each other. Numbers are big-endian::
 
     0    6   destination   zero: the receiver itself
@@ -45,17 +51,23 @@ one of 84 bytes or of less than 68, which OpenVPN with a static key does not sen
 where three messages of each side are probes or frames whose IP packet ends with the message, but for a
 MAC, behind a sequence that rises, and at most a quarter of all messages are none.
 
+Strong too, in a TCP connection joined under way whose segments are random from the first byte, no byte
+of the first 16 the same in all of a side: segments of 80, 80 and 72 bytes one after another that open
+a connection inside, and three of 72 together; or one of 72, and twice a long segment that goes on with
+one of 1522 bytes less those.
+
 Mistaken for
 ------------
 Other UDP between two hosts that also run tinc, to the same port number.
 
 Blind to
 --------
-A TCP connection in the middle; UDP of 1.0 with another cipher or of few sizes, whose TCP connection
+A TCP connection in the middle that carries no packets, or none of these; UDP of 1.0 with another cipher or of few sizes, whose TCP connection
 was not seen.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,6 +75,8 @@ from numpy.typing import NDArray
 
 from classifier.detectors._findings import Meaning, of_rows
 from classifier.detectors._headless import (
+    HEAD,
+    JOINED_LEAST,
     MESSAGES_LEAST,
     in_blocks,
     may_be_headless,
@@ -103,6 +117,8 @@ IPV4, IPV6, ARP, ARP_BYTES, IPV6_BYTES, MAC_MOST, CLEAR_LEAST = (
     64,
     3,
 )
+STREAM_ACK, STREAM_SYN, STREAM_FULL = 72, 80, 1522
+STREAM_ACKS_LEAST, STREAM_LONG_LEAST, SPLIT_LEAST = 3, 1000, 2
 FIRST_OF_TYPE = (IPV4 >> 8, IPV6 >> 8, 0)  # an EtherType's first byte, or nothing
 WIDTH = 48
 
@@ -135,6 +151,11 @@ BLOCKS = Meaning(
 CLEAR = Meaning(
     Strength.STRONG,
     "{value} messages both ways that are probes of tinc 1.0, or frames in clear, and count",
+    _FAMILY,
+)
+STREAM = Meaning(
+    Strength.STRONG,
+    "{value} random segments of a connection under way, of lengths that tinc's packets over TCP have",
     _FAMILY,
 )
 _NAME = np.zeros(256, np.bool_)
@@ -212,6 +233,49 @@ def _judge_tcp(batch: FlowBatch) -> list[Evidence]:
     lone = np.where(orig, first[0], first[1])
     cases = [Case(orig & resp, BOTH, first[0], first[1]), Case(orig | resp, ONE, lone, lone)]
     return report(batch, DETECTOR.name, cases, orig)
+
+
+def _carries_packets(sides: list[int], sizes: list[int]) -> bool:
+    """Tell whether segments of a stream have the lengths of tinc's packets over TCP."""
+    opening, n_acks, n_split = (STREAM_SYN, STREAM_SYN, STREAM_ACK), sizes.count(STREAM_ACK), 0
+    for i in range(len(sizes) - 2 if n_acks >= STREAM_ACKS_LEAST else 0):
+        turns = sides[i] == sides[i + 2] != sides[i + 1]
+        if turns and tuple(sizes[i : i + 3]) == opening:
+            return True
+    for side in (0, 1):
+        mine = [size for size, d in zip(sizes, sides, strict=True) if d == side]
+        splits = [a >= STREAM_LONG_LEAST and a + b == STREAM_FULL for a, b in pairwise(mine)]
+        n_split += sum(splits)
+    return n_split >= SPLIT_LEAST and n_acks > 0
+
+
+def _judge_joined(batch: FlowBatch) -> list[Evidence]:
+    read = read_headless(batch, streams=True)
+    if read is None:
+        return []
+    m = read.messages
+    holds = read.holds.copy()
+    last, n = np.zeros((2, holds.size), np.int64)
+    for flow in np.flatnonzero(holds).tolist():
+        ours = m.flow == flow
+        sides, sizes = m.direction[ours].tolist(), m.wire[ours].tolist()
+        enough = (i for i in range(3, len(sizes) + 1) if _carries_packets(sides[:i], sizes[:i]))
+        n[flow] = next(enough, 0)
+        holds[flow] = n[flow] > 0
+        last[flow] = m.row[ours][n[flow] - 1]
+    return report(batch, DETECTOR.name, [Case(holds, STREAM, m.first(m.wire > 0), last, n)])
+
+
+def _may_be_joined(heads: Heads) -> Mask:
+    """Choose TCP flows without their beginning of which both sides begin with random bytes."""
+    chosen: Mask = heads.has_proto(TCP) & (heads.column("start_seen") == 0)
+    for head, side in ((heads.orig, "orig"), (heads.resp, "resp")):
+        chosen &= heads.column(f"{side}_payload_packets") >= JOINED_LEAST
+        chosen &= heads.column(f"{side}_bytes_max") >= STREAM_ACK
+        rows = np.flatnonzero(chosen)
+        kept = heads.column(f"{side}_stop")[rows] - heads.column(f"{side}_start")[rows]
+        chosen[rows] = (kept >= HEAD) & look_random(head[rows], kept, 0, HEAD)
+    return chosen
 
 
 def _judge_udp(batch: FlowBatch) -> list[Evidence]:
@@ -311,7 +375,9 @@ def select(heads: Heads) -> NDArray[np.bool_]:
         some = FlowBatch(batch.flows[heads.rows[rows]], batch.packets, batch.payload)
         lines[rows] = np.logical_or(*_lines(some))
     udp = heads.has_proto(UDP)
-    chosen = lines | in_blocks(heads, may_be_headless(heads) & udp, BLOCK_BYTES)
+    chosen = (
+        lines | _may_be_joined(heads) | in_blocks(heads, may_be_headless(heads) & udp, BLOCK_BYTES)
+    )
     sides = ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept))
     for head, kept in sides:
         rows = np.flatnonzero(udp & (kept >= HEADER_BYTES) & (head[:, :6] == 0).all(axis=1))
@@ -329,7 +395,11 @@ def detect(batch: FlowBatch) -> list[Evidence]:
     tcp = batch.flows["proto"] == TCP
     orig, resp = _lines(batch)
     paired = _paired(batch.flows.__getitem__, orig | resp)
-    for rows, judge in ((tcp, _judge_tcp), (~tcp, _judge_udp), (paired, _judge_paired)):
+    joined = tcp & ~(orig | resp) & (batch.flows["start_seen"] == 0)
+    for rows, judge in (
+        *((tcp, _judge_tcp), (joined, _judge_joined)),
+        *((~tcp, _judge_udp), (paired, _judge_paired)),
+    ):
         chosen = np.flatnonzero(rows)
         part = FlowBatch(batch.flows[chosen], batch.packets, batch.payload)
         for e in of_rows(scan(part, judge), chosen):

@@ -137,6 +137,52 @@ def test_another_size_or_a_constant_byte_among_blocks_is_nothing():
     assert found(*[P(d, m[:7] + b"\x55" + m[8:]) for d, m, *_ in packets], proto=UDP) == []
 
 
+OPENED = "<80 >80 <72 <590 >72 >885 <72 >102"
+SPLIT = "<72 >1448 >74 <72 >1440 >82 <72 >200"
+
+
+def stream(exchange: str, random=secret, **flow):
+    words = [(int(word[0] == ">"), int(word[1:])) for word in exchange.split()]
+    packets = [P(d, random(size)) for d, size in words]
+    return found(*packets, **{"start_seen": False, **flow})
+
+
+@pytest.mark.parametrize(("exchange", "packet"), [(OPENED, 6), (SPLIT, 5)])
+def test_packets_over_tcp_joined_under_way_are_strong(exchange, packet):
+    (e,) = stream(exchange)
+    assert (e.strength, e.family, e.packet, e.starts) == (Strength.STRONG, "tinc", packet, False)
+    assert stream(f"{exchange} <5")[0].packet == packet  # the end of a message says nothing
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        "<80 >81 <72 <590 >72 >885 <72 >102",
+        "<80 <80 <72 >590 >72 >885 <72 >102",
+        "<80 >80 <72 <590 >73 >885 <72 >102",
+        "<72 >1448 >74 <72 >1440 >81 <72 >200",
+        "<72 >1448 <74 <72 >1440 >82 <72 >200",
+        "<73 >1448 >74 <73 >1440 >82 <73 >200",
+        "<80 >80 <72 <72 <72 >72",
+    ],
+)
+def test_other_lengths_of_a_stream_are_nothing(exchange):
+    assert stream(exchange) == []
+
+
+def test_a_stream_with_its_beginning_or_with_a_header_is_nothing():
+    assert stream(OPENED, start_seen=True) == []
+    assert stream(OPENED, lambda n: b"\x17\3\3" + secret(n - 3)) == []
+    assert stream(OPENED, bytes) == []
+
+
+def test_every_truncation_of_a_streams_segments_is_nothing_but_by_a_snaplen():
+    words = [(int(word[0] == ">"), secret(int(word[1:]))) for word in OPENED.split()]
+    for kept in range(24):
+        cut = [P(d, message[:kept], wire=len(message)) for d, message in words]
+        assert bool(found(*cut, start_seen=False)) == (kept >= 16)
+
+
 def probe(sequence: int, size: int = 200, first: int = 0) -> bytes:
     return sequence.to_bytes(4) + bytes([first]) + bytes(13) + secret(size)
 
