@@ -31,7 +31,9 @@ exchange of dnscat2; three pings of iodine of one user whose counter rises, amon
 dns2tcp's question alone where no answer was captured, or none of it that a snaplen left; or by what
 is asked in one flow, eight and more different names under one zone, each answered with data:
 records of type NULL or private use, or six names of over 52 characters with records of type TXT,
-CNAME, MX, SRV or KEY. Weak: the same six of type A and AAAA.
+CNAME, MX, SRV or KEY; and any question of a host to a server under a zone that another flow of
+theirs named by iodine, dnscat2 or dns2tcp, or three of iodine's pings that count in flows of their own:
+so does a resolver ask, from another port each time. Weak: the same six of type A and AAAA.
 
 Mistaken for
 ------------
@@ -41,8 +43,9 @@ None of them keeps to one source port and one zone with data in each answer.
 
 Blind to
 --------
-Tunnels behind a resolver with a port of its own for each question, but for the named ones; DNS in
-TCP, TLS or HTTPS, and what has less than eight questions and no name.
+Tunnels behind a resolver with a port of its own for each question whose zone nothing names in the
+same batch of flows (8,192 at most); DNS in TCP, TLS or HTTPS, and what has less than eight questions
+and no name.
 """
 
 import numpy as np
@@ -60,6 +63,7 @@ from classifier.detectors._findings import (
     collect,
 )
 from classifier.detectors._reading import be16, be32
+from classifier.detectors._zones import CONTROLS, under_zones
 from classifier.detectors.heads import Heads
 from classifier.detectors.interface import Detector
 from classifier.tables import PACKET_LIMIT, Evidence, FlowBatch, Strength
@@ -504,6 +508,7 @@ def select(heads: Heads) -> NDArray[np.bool_]:
     chosen = heads.starts_with(RAW_MAGIC.to_bytes(3, "big"))
     packets = np.minimum(heads.column("orig_packets"), heads.column("resp_packets"))
     several = packets >= ANSWERS_LEAST
+    asks, tunnels = np.zeros((2, heads.size), np.bool_)
     for first, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
         dns = (kept > HEADER_BYTES + HEX_DIGITS) & (first[:, 2] & 0x78 == 0)
         dns &= (first[:, 4] == 0) & (first[:, 5] == 1) & (first[:, 12] <= LABEL_MOST)
@@ -514,12 +519,24 @@ def select(heads: Heads) -> NDArray[np.bool_]:
         dnscat = (first[:, 13:19] | 0x20 == np.frombuffer(b"dnscat", np.uint8)).all(axis=1)
         hexadecimal = (first[:, 12] >= HEX_DIGITS) & _is_digit(first[:, 13:23]).all(axis=1)
         chosen[rows] = version | dnscat | hexadecimal
+        ping = (first[:, 12] == PING_LABEL) & (first[:, 13] | 0x20 == PING_LETTER)
+        ping &= (first[:, 14] | 0x20 <= BASE32_ZERO + 1) & (first[:, 14] > 0x40)
+        version &= (first[:, 14:17] | 0x20 == BASE32_ZERO).all(axis=1)
+        asks[rows], tunnels[rows] = True, version | ping
+    udp = heads.has_proto(UDP)
+    tunnels |= heads.holds(asks & udp, [bytes([len(c)]) + c for c in CONTROLS], "orig")
+    if tunnels.any():  # a resolver asks each of a tunnel's questions in a flow of its own
+        ends = [heads.column(f"{side}_lo") for side in ("orig", "resp")]
+        chosen |= asks & np.logical_and(*(np.isin(end, end[tunnels]) for end in ends))
     return chosen
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:
     """Find tunnels in DNS among the UDP flows of a batch."""
-    return collect(batch, DETECTOR.name, scan, _MEANINGS)
+    found = collect(batch, DETECTOR.name, scan, _MEANINGS)
+    return sorted(
+        [*found, *under_zones(batch, found, DETECTOR.name)], key=lambda evidence: evidence.flow
+    )
 
 
 DETECTOR = Detector("dns-tunnel", _FAMILY, (UDP,), 512, detect, select)

@@ -134,6 +134,7 @@ CASES |= {
     "dns-tunnel-mid-session": Case(
         "iodine-dns", LATE, "iodine, joined later: neither version nor login"
     ),
+    "dns-tunnel-resolver": Case("iodine-resolver"),
     "dns-tunnel-dns2tcp": Case("dns2tcp-txt"),
     "http-tunnel": Case("httptunnel-forward"),
     "icmp-tunnel": Case("ptunnel-icmp"),

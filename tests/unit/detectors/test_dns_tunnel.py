@@ -189,3 +189,59 @@ def test_every_truncation_of_a_message_gives_no_proof(size: int) -> None:
             packets = [P(way, data, wire=wire) for way, data in enumerate(cut)]
             assert all(e.strength <= Strength.PROOF for e in found(*packets))
     assert found(P(0, whole[0][:size]), P(1, whole[1][:size])) in ([], found(P(0, whole[0][:size])))
+
+
+def one_each(*names: str, kind: int = NULL, port: int = 30001, **flow: int) -> list[F]:
+    """Questions as a resolver asks them: each from a port of its own."""
+    return [
+        F(UDP, [P(0, ask(text, kind)), P(1, answer(text, b"data", kind))], port + n, 53, **flow)
+        for n, text in enumerate(names)
+    ]
+
+
+def in_flows(*flows: F) -> list[tuple[int, Strength]]:
+    return [(e.flow, e.strength) for e in run_detectors(batch(*flows), [DETECTOR])]
+
+
+def test_questions_under_the_zone_that_a_version_names_are_strong_in_flows_of_their_own() -> None:
+    asked = F(UDP, [P(0, ask(VERSION, NULL)), P(1, answer(VERSION, VACK, NULL))], 30000, 53)
+    rest = one_each("lab40hei.T.example.org", "www.example.org", "a.b.t.example.org", "example.org")
+    assert in_flows(asked, *rest) == [
+        (0, Strength.PROOF),
+        (1, Strength.STRONG),
+        (3, Strength.STRONG),
+    ]
+    (_, e, _) = run_detectors(batch(asked, *rest), [DETECTOR])
+    assert (e.detail, e.packet) == (
+        "question under the zone of a tunnel that packet 2 names, packet 3",
+        2,
+    )
+
+
+def test_another_host_or_server_asks_for_itself() -> None:
+    asked = F(UDP, [P(0, ask(VERSION, NULL)), P(1, answer(VERSION, VACK, NULL))], 30000, 53)
+    for other in ({"orig": 0x0A000002}, {"resp": 0xC6336402}):
+        assert len(in_flows(asked, *one_each("lab40hei.t.example.org", **other))) == 1
+
+
+def test_three_pings_in_flows_of_their_own_name_a_zone() -> None:
+    labels = [ping(n).split(".")[0] + ".t.example.org" for n in (70, 71, 74)]
+    assert [flow for flow, _ in in_flows(*one_each(*labels, "0abc.t.example.org"))] == [0, 1, 2, 3]
+    assert in_flows(*one_each(*labels[:2], "0abc.t.example.org")) == []
+    assert in_flows(*one_each(*labels[::-1], "0abc.t.example.org")) == []
+    assert in_flows(*one_each(*labels[:2], labels[2].replace("t.ex", "u.ex"))) == []
+
+
+def test_a_control_label_of_dns2tcp_names_a_zone() -> None:
+    control = "AAAAAAAAAAA.=auth.t.example.org"
+    packets = [P(0, ask(control)), P(1, answer(control, text_of(b"AAAABBBBCCCCDDDD")))]
+    rest = one_each("SGVsbG8.t.example.org", kind=TXT)
+    assert [flow for flow, _ in in_flows(F(UDP, packets, 30000, 53), *rest)] == [0, 1]
+
+
+def test_every_truncation_of_a_question_under_a_zone_is_nothing() -> None:
+    asked = F(UDP, [P(0, ask(VERSION, NULL)), P(1, answer(VERSION, VACK, NULL))], 30000, 53)
+    question = ask("lab40hei.t.example.org", NULL)
+    for kept in range(len(question)):
+        cut = F(UDP, [P(0, question[:kept], wire=len(question))], 30001, 53)
+        assert len(in_flows(asked, cut)) == 1 + (kept >= len(question) - 4)  # type and class
