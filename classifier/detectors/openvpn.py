@@ -58,8 +58,8 @@ encrypts acknowledgements: on both sides two control messages with the same sess
 time, and a replay packet id that rises by at most 16. Strong: a client reset then a server reset of
 matching sizes (over TCP even where a snaplen left less than a session id); a client reset alone with a replay header, or (over TCP) plain; three control
 messages of one side with the same session id and of more than one opcode; data v2 of one side with
-a constant peer id and a packet id rising in small steps over four messages, or data v1 the
-same on both sides, with no other message in the flow (v2: among other messages too); over TCP, where
+a constant peer id and a packet id rising in small steps over four messages, or over two of each side
+with the same peer id below 65536, or data v1 over four of both sides, with no other message in the flow (v2: among other messages too); over TCP, where
 the capture begins inside a message, two data v2 one behind the other's length (of a cipher in CBC mode: in
 whole blocks behind the same rest). Strong too, for CBC, whose packet ids are
 encrypted: data v2 alone, eight messages and more, two of each side at least, with the same key and
@@ -125,7 +125,7 @@ EPOCH_START = 0x00010000
 TAG_OFFSET, TAG_BYTES = 8, 12  # from the packet id: ciphertext or tag, whichever form it has
 # Of CBC: HMAC of 16 bytes or more, IV and a block of 8, whole blocks; peers count from 0
 CBC_LEAST, CBC_BLOCK, PEERS_MOST = 36, 8, 1 << 16
-CBC_LEAST_BOTH, CBC_LEAST_SIDE = 8, 2
+CBC_LEAST_BOTH, CBC_LEAST_SIDE = 8, 2  # the latter of AEAD too, with the same peer id
 CBC_AMONG_LEAST = 4  # over TCP, each in a segment of its own with its length
 MESSAGES_PER_PART = 2  # TCP segments that are a message, for each that is a part or several
 FOREIGN_LIMIT = 1  # messages of a UDP flow that are no OpenVPN
@@ -409,6 +409,10 @@ def _conclude(state, reset, reset_bytes, reset_row, hit):
         return not v1 and best[BEST_RUN] >= RUN_LEAST
     if min(best[BEST_RUN], worst[BEST_RUN] if v1 else best[BEST_RUN]) >= RUN_LEAST:
         return True
+    if not v1 and worst[BEST_RUN] >= CBC_LEAST_SIDE and best[HEADER] == worst[HEADER]:
+        hit[VALUE] = 2 * CBC_LEAST_SIDE
+        hit[FIRST] = hit[LAST] = max(best[RUN_ROW], worst[RUN_ROW])
+        return best[HEADER] & 0xFFFFFF < PEERS_MOST
     hit[MEANING], hit[VALUE] = CBC_BOTH, CBC_LEAST_BOTH
     hit[FIRST] = min(orig[FIRST_BLOCK], resp[FIRST_BLOCK])
     hit[LAST] = max(orig[LAST_BLOCK], resp[LAST_BLOCK])

@@ -130,6 +130,15 @@ def test_data_v2_in_mid_conversation_is_strong():
     assert e.strength is Strength.STRONG
 
 
+def test_two_data_v2_of_each_side_with_the_same_peer_id_are_strong():
+    packets = [P(d, ovpn_data_v2(3, 1000 * (d + 1) + n)) for n in range(2) for d in (0, 1)]
+    (e,) = found(*packets)
+    assert (e.strength, e.packet) == (Strength.STRONG, 3)
+    assert found(*packets[:3]) == []
+    assert found(*[P(d, ovpn_data_v2(3 + d, 1000 + n)) for n in range(2) for d in (0, 1)]) == []
+    assert found(*[P(d, ovpn_data_v2(1 << 16, 9 + n)) for n in range(2) for d in (0, 1)]) == []
+
+
 def test_data_v2_with_epoch_keys_is_strong():
     packets = [
         ovpn_data_v2(3, 0x00010000)[:8] + n.to_bytes(4, "big") + secret(90) for n in range(5)
