@@ -20,6 +20,7 @@ __all__ = [
     "MESSAGES_LEAST",
     "TCP",
     "Headless",
+    "has_size",
     "in_blocks",
     "may_be_headless",
     "read_headless",
@@ -114,6 +115,26 @@ def _may_be_headless(heads: Heads) -> NDArray[np.bool_]:
     return chosen
 
 
+def _sizes(heads: Heads, chosen: Mask) -> tuple[Ints, Ints, Ints]:
+    """Return flows with packets, the payload bytes of all these, and where each flow's begin."""
+    rows = np.flatnonzero(chosen)
+    first = heads.column("packets_start")[rows].astype(np.int64)
+    n = heads.column("packets_stop")[rows] - first
+    rows, first, n = rows[n > 0], first[n > 0], n[n > 0]
+    begins = np.cumsum(n) - n
+    at = np.arange(n.sum()) + np.repeat(first - begins, n)
+    return rows, heads.batch.packets["payload_bytes"][at], begins
+
+
+def has_size(heads: Heads, chosen: Mask, size: int) -> Mask:
+    """Choose those flows of which a packet has a payload of this size."""
+    rows, sizes, begins = _sizes(heads, chosen)
+    found: Mask = np.zeros(heads.size, np.bool_)
+    if rows.size:
+        found[rows] = np.logical_or.reduceat(sizes == size, begins)
+    return found
+
+
 def in_blocks(heads: Heads, chosen: Mask, block: int) -> Mask:
     """Choose those flows whose messages have sizes that all leave one rest.
 
@@ -124,12 +145,7 @@ def in_blocks(heads: Heads, chosen: Mask, block: int) -> Mask:
     block : int
         A power of two.
     """
-    rows = np.flatnonzero(chosen)
-    first = heads.column("packets_start")[rows]
-    n = heads.column("packets_stop")[rows] - first
-    rows, first, n = rows[n > 0], first[n > 0], n[n > 0]
-    begins = np.cumsum(n) - n
-    size = heads.batch.packets["payload_bytes"][np.arange(n.sum()) + np.repeat(first - begins, n)]
+    rows, size, begins = _sizes(heads, chosen)
     rest, empty = size & (block - 1), size == 0
     any_bit = np.bitwise_or.reduceat(np.where(empty, 0, rest), begins)
     every_bit = np.bitwise_and.reduceat(np.where(empty, block - 1, rest), begins)

@@ -13,7 +13,7 @@ import numpy as np
 
 from classifier.tables import Evidence, FlowBatch, Strength
 
-__all__ = ["CONTROLS", "PING_BYTES", "ping_of", "under_zones"]
+__all__ = ["under_zones"]
 
 HEADER_BYTES, LABEL_MOST, NAME_MOST, RESPONSE = 12, 63, 255, 0x80
 PING_BYTES, PINGS_LEAST, PING_STEP = 8, 3, 16
@@ -50,7 +50,7 @@ def _labels(data: bytes) -> _Labels:
     return tuple(found) if at < len(data) else ()
 
 
-def ping_of(label: bytes) -> int:
+def _ping_of(label: bytes) -> int:
     """Return user << 16 | counter of iodine's ping, -1 where a label is none."""
     digits = [BASE32.find(byte) for byte in label[1:]]
     if len(label) != PING_BYTES or label[:1] != b"p" or min(digits) < 0:
@@ -67,7 +67,7 @@ def _zone(names: list[_Labels]) -> _Labels:
     """Return the zone that a tunnel's names have behind their data, empty where that is not clear."""
     for labels in names:
         head = labels[0]
-        if (len(head) == VERSION_BYTES and head.startswith(VERSION_BEGINS)) or ping_of(head) >= 0:
+        if (len(head) == VERSION_BYTES and head.startswith(VERSION_BEGINS)) or _ping_of(head) >= 0:
             return labels[1:]
         for i, label in enumerate(labels):
             if label in CONTROLS:
@@ -99,7 +99,7 @@ def _pinged(questions: list[_Question]) -> dict[tuple[_Hosts, _Labels], int]:
     runs: dict[tuple[_Hosts, _Labels], tuple[int, int]] = {}  # last ping, length of its run
     found: dict[tuple[_Hosts, _Labels], int] = {}
     for question in questions:
-        ping = ping_of(question.labels[0])
+        ping = _ping_of(question.labels[0])
         if ping < 0:
             continue
         place = (question.hosts, question.labels[1:])

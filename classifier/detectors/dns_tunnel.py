@@ -63,8 +63,8 @@ from classifier.detectors._findings import (
     collect,
 )
 from classifier.detectors._reading import be16, be32
-from classifier.detectors._zones import CONTROLS, under_zones
-from classifier.detectors.heads import Heads
+from classifier.detectors._zones import under_zones
+from classifier.detectors.heads import HEAD_BYTES, Heads
 from classifier.detectors.interface import Detector
 from classifier.tables import PACKET_LIMIT, Evidence, FlowBatch, Strength
 
@@ -522,9 +522,9 @@ def select(heads: Heads) -> NDArray[np.bool_]:
         ping = (first[:, 12] == PING_LABEL) & (first[:, 13] | 0x20 == PING_LETTER)
         ping &= (first[:, 14] | 0x20 <= BASE32_ZERO + 1) & (first[:, 14] > 0x40)
         version &= (first[:, 14:17] | 0x20 == BASE32_ZERO).all(axis=1)
-        asks[rows], tunnels[rows] = True, version | ping
-    udp = heads.has_proto(UDP)
-    tunnels |= heads.holds(asks & udp, [bytes([len(c)]) + c for c in CONTROLS], "orig")
+        second = np.minimum(first[:, 12] + 14, HEAD_BYTES - 1)  # behind its length
+        control = first[np.arange(rows.size), second] == EQUALS  # "=auth" or the like
+        asks[rows], tunnels[rows] = True, version | ping | control
     if tunnels.any():  # a resolver asks each of a tunnel's questions in a flow of its own
         ends = [heads.column(f"{side}_lo") for side in ("orig", "resp")]
         chosen |= asks & np.logical_and(*(np.isin(end, end[tunnels]) for end in ends))

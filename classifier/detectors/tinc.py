@@ -78,6 +78,7 @@ from classifier.detectors._headless import (
     HEAD,
     JOINED_LEAST,
     MESSAGES_LEAST,
+    has_size,
     in_blocks,
     may_be_headless,
     read_headless,
@@ -275,7 +276,7 @@ def _may_be_joined(heads: Heads) -> Mask:
         rows = np.flatnonzero(chosen)
         kept = heads.column(f"{side}_stop")[rows] - heads.column(f"{side}_start")[rows]
         chosen[rows] = (kept >= HEAD) & look_random(head[rows], kept, 0, HEAD)
-    return chosen
+    return has_size(heads, chosen, STREAM_ACK)
 
 
 def _judge_udp(batch: FlowBatch) -> list[Evidence]:
