@@ -106,6 +106,9 @@ ROW = np.dtype(
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
+_DATE_SIZE = len("2021-03-01")
+_DAY_NS = 86_400 * 10**9
+_EPOCH_DAY = _EPOCH.toordinal()
 _PROTO = re.compile(r"(?:[a-z][a-z0-9-]{0,30}|[0-9]{1,3})")
 # RFC 9293, 768, 9260, 4340, 3828: the transports whose headers have ports.
 _WITH_PORTS = frozenset({6, 17, 132, 33, 136})
@@ -247,8 +250,12 @@ def parse_time(text: str) -> int:
     Times that int64 nanoseconds cannot hold (before 1677, after 2262) become the nearest that they
     can, so that ``9999-12-31`` means no end. Fractions are read to the microsecond.
     """
+    text = text.strip()
     try:
-        time = datetime.datetime.fromisoformat(text.strip())
+        if len(text) == _DATE_SIZE and text[4] == text[7] == "-":  # a third of the time
+            days = datetime.date.fromisoformat(text).toordinal() - _EPOCH_DAY
+            return min(max(days * _DAY_NS, -OPEN_END), OPEN_END)
+        time = datetime.datetime.fromisoformat(text)
         if time.tzinfo is None:
             time = time.replace(tzinfo=datetime.UTC)
         ns = (time - _EPOCH) // _MICROSECOND * 1000

@@ -196,6 +196,8 @@ def _row_problem(kind: int, fields: int, wanted: int, path: str, line: int) -> R
     elif kind in (_text_kernels.TOO_FEW, _text_kernels.TOO_MANY):
         problem = f"the row has {fields:,} fields and the header {wanted}"
         remedy = 'put a text with commas between "'
+        if kind == _text_kernels.TOO_FEW:
+            remedy = "write an empty field where there is nothing to say"
     else:
         problem, remedy = "text follows a closing quote", 'write a quote inside a text as ""'
     return RegistryError(problem, path=path, line=line, remedy=remedy)

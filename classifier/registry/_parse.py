@@ -219,7 +219,7 @@ def _collect(raw: Raw, bad: NDArray[np.int64], skip: bool) -> tuple[RegistryErro
         first = errors[0]
         if total > 1:
             rows = "row is" if total == 2 else "rows are"
-            more = f"({total - 1} more {rows} bad; skip_bad_rows=True loads the rest)"
+            more = f"({total - 1} more {rows} bad; skip_bad_rows=True, as a command --skip-bad-rows, loads the rest)"
             first.remedy = f"{first.remedy} {more}"
         raise first
     if total > len(errors):

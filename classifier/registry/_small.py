@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.registry._grow import LINK, NONE, aligned_words, counted
+from classifier.registry._grow import LINK, NONE, aligned_words, counted, ranges_in
 
 __all__ = ["grow_small"]
 
@@ -30,7 +30,7 @@ def grow_small(
     """
     begin = np.arange(1 << (32 - left), dtype=np.uint64) << np.uint64(left)
     bits = np.full(begin.size, left)
-    first, last = _ranges_in(starts, begin, bits)
+    first, last = ranges_in(starts, begin, left)
     top = np.empty(begin.size, np.uint32)
     records = _Records(starts, values)
     whole = np.flatnonzero(first == last)  # one record for all blocks of one row

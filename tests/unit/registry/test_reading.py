@@ -3,10 +3,12 @@
 import json
 import sqlite3
 
+import numpy as np
 import pytest
 
 from classifier.errors import RegistryError
 from classifier.registry import Registry
+from classifier.registry._fields import OPEN_END, BadField, parse_time
 
 HEADER = "registration_id,organisation,category,prefix,side,proto,port,valid_from,valid_to,status"
 GOOD = (
@@ -182,9 +184,46 @@ def test_error_has_path_line_and_remedy_as_attributes(register):
 def test_first_problem_says_how_many_more_there_are(register):
     bad = [row(side="both"), GOOD, row(port="x"), "short", row(prefix="no")]
     assert message(register(*bad)).startswith("registered.csv:2: 'both' is not a side")
-    assert "(3 more rows are bad; skip_bad_rows=True loads the rest)" in message(register(*bad))
+    more = "(3 more rows are bad; skip_bad_rows=True, as a command --skip-bad-rows, loads the rest)"
+    assert more in message(register(*bad))
     registry = Registry.open(register(*bad), skip_bad_rows=True)
     assert [problem.line for problem in registry.problems] == [2, 4, 5, 6]
+
+
+def test_a_row_with_too_few_fields_is_told_to_have_empty_ones(register):
+    assert message(register(GOOD, "R-2,Holder")) == (
+        "registered.csv:3: the row has 2 fields and the header 10; "
+        "write an empty field where there is nothing to say"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [
+        ("2021-03-01", "2021-03-01"),
+        (" 2021-03-01 ", "2021-03-01"),
+        ("2020-02-29", "2020-02-29"),
+        ("1969-12-31", "1969-12-31"),
+        ("2021-W09-1", "2021-03-01"),
+        ("20210301", "2021-03-01"),
+        ("2021-03-01T00:00+01:00", "2021-02-28T23:00"),
+    ],
+)
+def test_dates_are_read_in_each_form_of_iso_8601(text, ns):
+    assert parse_time(text) == int(np.datetime64(ns, "ns").astype(np.int64))
+
+
+@pytest.mark.parametrize(
+    "text", ["2021-02-29", "2021-13-01", "2021-3-1", "0000-01-01", "2021-03-1x"]
+)
+def test_what_is_no_date_is_refused_though_it_looks_like_one(text):
+    with pytest.raises(BadField, match="is not a date"):
+        parse_time(text)
+
+
+def test_dates_beyond_64_bits_are_the_nearest_that_there_are():
+    assert parse_time("9999-12-31") == OPEN_END
+    assert parse_time("0001-01-01") == -OPEN_END
 
 
 def test_a_row_too_short_is_the_first_problem_if_it_comes_first(register):
