@@ -128,6 +128,7 @@ def impact_of(
         if not 0 <= share <= 1:
             raise ClassifierError(f"{share} is no share", remedy="give a number from 0 to 1")
     frame = impact.facts(table, options.local)
+    _name_near_holders(frame, table, options)
     restated, source = mistakes.restated(frame, rates)
     return Impact(
         policy=options.policy.name if options.policy is not None else "",
@@ -146,6 +147,23 @@ def impact_of(
         decisions=impact.decision_curve(frame),
         scenarios=_scenarios(table, frame, options, stale_days, cgnat),
     )
+
+
+def _name_near_holders(frame: "pd.DataFrame", table: "pa.Table", options: Options) -> None:
+    """Give flows of nearly registered holders the category that the register has for them."""
+    from classifier.registry import client_is_orig, match_flows
+    from classifier.report.endpoints import endpoints
+
+    near = np.flatnonzero(frame["near_miss"] != "")
+    if options.registry is None or not near.size:
+        return
+    (batch,) = table.take(near).combine_chunks().to_batches()
+    flows = endpoints(batch)
+    inside = client_is_orig(flows, options.local)
+    rows = match_flows(options.registry, flows, inside, at_ns=options.at_ns).near_row
+    near, rows = near[rows >= 0], rows[rows >= 0]
+    holders = options.registry.rows.column("category").take(rows).to_pylist()
+    frame.loc[near, "category"] = np.array(holders, object)
 
 
 def _scenarios(

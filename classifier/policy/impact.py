@@ -168,7 +168,7 @@ def by_service(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def by_category(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the same by verdict and category of holder, for flows that have one."""
+    """Return the same by verdict and category of holder, for flows whose holder is known."""
     return _ordered(_counted(frame[frame["category"] != ""], ["verdict", "category"]), "category")
 
 

@@ -34,11 +34,14 @@ class FlowRegistrations:
         Row of `SIDE_NAMES`: 0 none, 1 the client matched, 2 the server.
     near_miss : ndarray of int8
         Row of `NEAR_MISSES`, 0 where something matched or no prefix covers an endpoint.
+    near_row : ndarray of int32
+        Row in ``Table.rows`` of what nearly matched, -1 where nothing did.
     """
 
     row: NDArray[np.int32]
     side: NDArray[np.int8]
     near_miss: NDArray[np.int8]
+    near_row: NDArray[np.int32]
 
 
 def match_flows(
@@ -95,6 +98,7 @@ def match_flows(
     matched = np.where(rows[_SERVER] >= 0, _SERVER, np.where(rows[_CLIENT] >= 0, _CLIENT, 0))
     todo = np.flatnonzero(row < 0)
     near_miss = np.zeros(n, np.int8)
+    near_row = np.full(n, -1, np.int32)
     if todo.size and len(table):
         score = np.full(todo.size, _NO_SCORE, np.int32)
         nearest = np.full(todo.size, -1, np.int32)
@@ -109,4 +113,5 @@ def match_flows(
             kernels.nearest_miss(around, at, mask, *scope, entries, score, nearest)
         near = nearest >= 0
         near_miss[todo[near]] = score[near] & 0xFF
-    return FlowRegistrations(row, matched.astype(np.int8), near_miss)
+        near_row[todo[near]] = nearest[near]
+    return FlowRegistrations(row, matched.astype(np.int8), near_miss, near_row)

@@ -530,9 +530,13 @@ def test_the_scope_is_the_servers_port_for_both_endpoints(table):
     ],
 )  # fmt: skip
 def test_near_miss_names_the_entry_that_fails_least(table, rows, reason):
-    found = match_flows(table(*rows), flows(flow("10.0.0.1", "203.0.113.1")), np.array([True]))
-    assert found.row.tolist() == [-1]
+    made = flows(flow("10.0.0.1", "203.0.113.1"), flow("192.0.2.1", "192.0.2.2"))
+    found = match_flows(table(*rows), made, np.array([True, True]))
+    assert found.row.tolist() == [-1, -1]
     assert NEAR_MISSES[found.near_miss[0]] == reason
+    alone = match_flows(table(rows[found.near_row[0]]), made[:1], np.array([True]))
+    assert NEAR_MISSES[alone.near_miss[0]] == reason
+    assert found.near_row[1] == -1
 
 
 def test_a_time_given_replaces_the_flows_first_packet(table):
