@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["changed_flows", "summed"]
 
-_KEY = ("capture", "community_id", "first_ns", "orig_ip", "orig_port", "resp_ip", "resp_port")
+_KEY = ("community_id", "first_ns", "orig_ip", "orig_port", "resp_ip", "resp_port")
 
 
 def _keyed(table: "pa.Table", local: Sequence[str] | None) -> "pd.DataFrame":
@@ -22,7 +22,7 @@ def _keyed(table: "pa.Table", local: Sequence[str] | None) -> "pd.DataFrame":
     known = facts(table, local)
     for name in ("verdict", "bytes", "address", "near_miss", "registered", "is_vpn"):
         frame[name] = known[name].to_numpy()
-    # The same flow twice (two captures of one name): paired in order
+    # The same flow twice (two captures of the same packets): paired in order
     frame["turn"] = frame.groupby(list(_KEY)).cumcount()
     return frame
 
@@ -35,7 +35,8 @@ def changed_flows(
     Parameters
     ----------
     before, after : pyarrow.Table
-        Flow rows, judged. Flows are paired by capture, Community ID, first time and endpoints.
+        Flow rows, judged. Flows are paired by Community ID, first time and endpoints; a capture
+        may have been moved or compressed since.
     local : sequence of str, optional
         Prefixes of the inside network.
 

@@ -35,6 +35,12 @@ def test_each_flow_with_another_verdict_is_listed_with_its_direction() -> None:
     assert found["direction"].tolist() == ["milder", "milder", "harsher"]
 
 
+def test_a_capture_of_another_name_holds_the_same_flows() -> None:
+    moved = flow_rows.rows(WIREGUARD | {"capture": "moved.pcap.gz", "verdict": "flag"})
+    found, paired, gone, new = changed_flows(BEFORE.slice(0, 1), moved)
+    assert (len(found), paired, gone, new) == (1, 1, 0, 0)
+
+
 def test_flows_of_one_run_alone_are_counted_not_compared() -> None:
     found, paired, gone, new = changed_flows(BEFORE, AFTER.slice(1))
     assert (len(found), paired, gone, new) == (2, 2, 1, 0)
