@@ -185,7 +185,22 @@ def _limits(notes: str | Path) -> list[str]:
 
 
 def card_text(model: "Model") -> str:
-    """Return a model's card for people."""
+    """Return a model's card for people.
+
+    Raises
+    ------
+    ModelError
+        If what its ``card.json`` says was not written by `train_to`.
+    """
+    try:
+        return _card_text(model)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"its card cannot be shown ({error!r})", path=model.name, remedy="train it again"
+        ) from error
+
+
+def _card_text(model: "Model") -> str:
     card, report = model.card, model.card["report"]
     far = report.get("scenarios_left_out", True)
     by_rate = report["in_scope"]["precision_at_base_rate"]

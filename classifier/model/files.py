@@ -3,13 +3,16 @@
 import hashlib
 import io
 import json
+import os
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from classifier.errors import ModelError, ModelMismatchError
+from classifier.errors import ModelError, ModelMismatchError, must_be
 from classifier.model.learned import Model
 from classifier.model.novelty import Novelty
 from classifier.model.schema import FEATURE_NAMES, feature_schema_hash
@@ -28,6 +31,10 @@ _ARRAYS = {
     "quantiles": "f4",
     "seen": "i2",
 }
+#: What zipfile and numpy say of a damaged file, but for ValueError: encrypted or of another version,
+#: broken deflate, a header that is no Python or asks for more memory than there is.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError)
+_DAMAGED += (SyntaxError, tokenize.TokenError, MemoryError)
 
 
 def model_names() -> tuple[str, ...]:
@@ -56,6 +63,7 @@ def load_model(name: str | Path) -> Model:
     ModelMismatchError
         If it is for other features, or differs from what its card says.
     """
+    must_be("a model", name, (str, os.PathLike), "its name or its folder", none=False)
     folder = Path(name)
     if isinstance(name, str) and name in model_names():
         from classifier.resources import locate
@@ -71,7 +79,7 @@ def load_model(name: str | Path) -> Model:
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         content = _content(folder / "model.npz")
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"cannot be read ({error})",
             path=place,
@@ -141,7 +149,7 @@ def _arrays(content: bytes) -> dict[str, Any]:
                 raise ValueError("too large")
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             arrays = {key: np.ascontiguousarray(stored[key]) for key in _ARRAYS}
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except _DAMAGED as error:
         raise ValueError(str(error)) from error
     for key, kind in _ARRAYS.items():
         if arrays[key].dtype != kind:

@@ -1,6 +1,9 @@
 """Training on made-up flows: what is split, what is left out, what is written and read again."""
 
+import hashlib
+import io
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 
 import classifier
 from classifier.errors import ClassifierError, ModelError, ModelMismatchError
-from classifier.learning import write_plots
+from classifier.learning import card_text, write_plots
 from classifier.model import FEATURE_NAMES
 from classifier.model.bench import KINDS, SHARES, kind_of
 from classifier.model.files import load_model, save_model
@@ -284,18 +287,12 @@ def test_a_card_that_does_not_fit_is_refused(
 def test_what_is_no_file_of_arrays_is_refused(
     outcome: Outcome, tmp_path: Path, content: bytes
 ) -> None:
-    import hashlib
-
     folder = save_model(outcome.model, tmp_path / "m")
-    (folder / "model.npz").write_bytes(content)
-    damaged(folder, sha256=hashlib.sha256(content).hexdigest())
     with pytest.raises(ModelError):
-        load_model(folder)
+        load_model(rewritten(folder, content))
 
 
 def test_objects_in_arrays_are_never_loaded(outcome: Outcome, tmp_path: Path) -> None:
-    import hashlib
-
     folder = save_model(outcome.model, tmp_path / "m")
     with np.load(folder / "model.npz") as stored:
         arrays = dict(stored)
@@ -304,6 +301,54 @@ def test_objects_in_arrays_are_never_loaded(outcome: Outcome, tmp_path: Path) ->
     digest = hashlib.sha256((folder / "model.npz").read_bytes()).hexdigest()
     with pytest.raises(ModelError, match="cannot be understood"):
         load_model(damaged(folder, sha256=digest))
+
+
+def rewritten(folder: Path, content: bytes) -> Path:
+    (folder / "model.npz").write_bytes(content)
+    return damaged(folder, sha256=hashlib.sha256(content).hexdigest())
+
+
+@pytest.mark.parametrize("shape", ["(1 << 40,)", "(1000000000000,)", "(-1,)", "(", "(9,) * 9"])
+def test_a_header_that_lies_is_refused(outcome: Outcome, tmp_path: Path, shape: str) -> None:
+    folder = save_model(outcome.model, tmp_path / "m")
+    text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    header = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(folder / "model.npz") as kept, zipfile.ZipFile(buffer, "w") as archive:
+        for name in kept.namelist():
+            archive.writestr(name, header + bytes(64) if name == "values.npy" else kept.read(name))
+    with pytest.raises(ModelError, match="cannot be understood"):
+        load_model(rewritten(folder, buffer.getvalue()))
+
+
+def test_damaged_arrays_are_refused_or_sound(outcome: Outcome, tmp_path: Path) -> None:
+    """Bytes changed anywhere, most in the directory of the archive and in headers."""
+    folder = save_model(outcome.model, tmp_path / "m")
+    content = (folder / "model.npz").read_bytes()
+    rng = np.random.default_rng(1)
+    refused = 0
+    for _ in range(300):
+        changed = bytearray(content)
+        where = rng.integers(0, [200, 700, len(content)]) * [1, -1, 1] - [0, 1, 0]
+        for at in rng.choice(where, rng.integers(1, 4)):
+            changed[at] = rng.integers(256)
+        try:
+            load_model(rewritten(folder, bytes(changed)))
+        except ModelError:
+            refused += 1
+    assert refused > 100
+
+
+def test_a_card_of_other_things_is_refused(outcome: Outcome, tmp_path: Path) -> None:
+    folder = save_model(outcome.model, tmp_path / "m")
+    with pytest.raises(ModelError, match="cannot be shown"):
+        card_text(load_model(folder))
+    (folder / "card.json").write_text('{"format": ' + "9" * 5000 + "}")
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(folder)
+    for nothing in (None, 5):
+        with pytest.raises(ClassifierError, match="is of type"):
+            load_model(nothing)  # type: ignore[arg-type]
 
 
 def test_too_few_captures_are_refused() -> None:
