@@ -1,9 +1,10 @@
-"""How verdicts move under perturbations, on runs of the laboratory: the table of docs/robustness.md.
+"""How verdicts move under perturbations, on runs of the laboratory: the tables of docs/robustness.md.
 
-    python benchmarks/robustness.py FOLDER [--perturb NAMES] [--write docs/robustness.md]
+    python benchmarks/robustness.py FOLDER... [--perturb NAMES] [--model NAME...] [--write docs/robustness.md]
 
-FOLDER holds what ``classifier lab make --out FOLDER`` wrote: a folder for each run, with its capture and
-``labels.csv``. Each capture is judged once as it is and once for each perturbation.
+A FOLDER holds what ``classifier lab make --out FOLDER`` wrote: a folder for each run, with its capture and
+``labels.csv``. Each capture is judged once as it is and once for each perturbation, by detectors alone
+(``none``) and with each model that is named. A model's part is worth something on runs that it has not learnt from.
 """
 
 import argparse
@@ -20,11 +21,14 @@ from classifier.report.labels import read_labels
 BEGIN, END = "<!-- table: benchmarks/robustness.py -->", "<!-- end of the table -->"
 
 
-def measured(folder: Path, names: list[str], model: str | None) -> tuple[int, list[Movement]]:
+def measured(
+    folders: list[Path], names: list[str], model: str | None
+) -> tuple[int, list[Movement]]:
     """Return the number of captures, and how verdicts on their labels move."""
-    captures = sorted(folder.glob("*/*.pcap*"))
+    captures = sorted(path for folder in folders for path in folder.glob("*/*.pcap*"))
     frames = [
-        pd.read_csv(path, dtype=str, keep_default_na=False) for path in folder.glob("*/labels.csv")
+        pd.read_csv(path.parent / "labels.csv", dtype=str, keep_default_na=False)
+        for path in captures
     ]
     labels = read_labels(pd.concat(frames, ignore_index=True))
     run = classifier.classify(list(captures), separate=True, model=model, progress=False)
@@ -54,14 +58,18 @@ def table(moved: list[Movement]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+", metavar="folder")
     parser.add_argument("--perturb", default=",".join(PERTURBATIONS))
-    parser.add_argument("--model", default="default")
-    parser.add_argument("--write", type=Path, help="page whose table is to be replaced")
+    parser.add_argument("--model", nargs="+", default=["none", "default"])
+    parser.add_argument("--write", type=Path, help="page whose tables are to be replaced")
     options = parser.parse_args()
-    model = None if options.model == "none" else options.model
-    n, moved = measured(options.folder, options.perturb.split(","), model)
-    text = f"{n} captures.\n\n{table(moved)}"
+    parts = []
+    for name in options.model:
+        model = None if name == "none" else name
+        n, moved = measured(options.folders, options.perturb.split(","), model)
+        words = "Detectors alone" if model is None else "Detectors and model"
+        parts.append(f"### {words}\n\n{n} captures.\n\n{table(moved)}")
+    text = "\n".join(parts)
     if options.write is None:
         print(text)
     else:
