@@ -33,8 +33,10 @@ _ARRAYS = {
 }
 #: What zipfile and numpy say of a damaged file, but for ValueError: encrypted or of another version,
 #: broken deflate, a header that is no Python or asks for more memory than there is.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError)
-_DAMAGED += (SyntaxError, tokenize.TokenError, MemoryError)
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError),
+    *(SyntaxError, tokenize.TokenError, MemoryError),
+)
 
 
 def model_names() -> tuple[str, ...]:
