@@ -6,6 +6,8 @@ To add a detector: write the file, name it in ``DETECTORS``, test it.
 import difflib
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from classifier.detectors import (
     ah,
     anyconnect,
@@ -108,7 +110,7 @@ def run_detectors(batch: FlowBatch, detectors: Sequence[Detector] = DETECTORS) -
     list of Evidence
         By detector, then by flow.
     """
-    heads = Heads(batch)
+    heads = Heads.by_transport(batch)
     found: list[Evidence] = []
     for detector in detectors:
         if not heads.present.intersection(detector.transport):
@@ -117,7 +119,7 @@ def run_detectors(batch: FlowBatch, detectors: Sequence[Detector] = DETECTORS) -
             found += detector.detect(batch)
             continue
         part = heads.of(detector.transport)
-        rows = part.rows[detector.select(part)]
+        rows = np.sort(part.rows[detector.select(part)])
         if rows.size:
             some = FlowBatch(batch.flows[rows], batch.packets, batch.payload)
             found += of_rows(detector.detect(some), rows)

@@ -16,21 +16,21 @@ import re
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from classifier._jit import kernel
 from classifier.detectors._columns import head
 from classifier.detectors._dialogue import SIDES, row_of_byte
+from classifier.detectors._reading import be16, be32
 from classifier.tables import Evidence, FlowBatch, Strength
 
-__all__ = ["find_chains"]
+__all__ = ["find_chains", "may_hold"]
 
 TCP, SYN = 6, 0x02
 # A length below 2048, data v2 of any key, a peer id below 65536
 MESSAGE = re.compile(rb"(?s)(?=[\x00-\x07].[\x48-\x4f]\x00)")
 LENGTH_BYTES, HEADER_BYTES, PACKET_ID, SECRET, SECRET_BYTES = 2, 4, 4, 8, 16
 LEAST_BYTES, STEP_MOST, DIFFERENT_LEAST = 25, 64, 10
-HEAD_LEAST = LENGTH_BYTES + LEAST_BYTES + LENGTH_BYTES + SECRET + SECRET_BYTES
-ENDS = ("start", "stop")
+LENGTH_MOST, OPCODES, OPCODE = 0x07, 0xF8, 0x48  # what MESSAGE says
 CBC_LEAST, CBC_BLOCK = 36, 8  # header, MAC of 16, IV and a block of 8
 DULL_MOST = 8  # one byte of so many may be zero or repeat the one before
 RISING, BLOCKS = "packet ids rising", "in whole blocks"
@@ -75,19 +75,36 @@ def _chain(data: bytes) -> tuple[int, str]:
     return 0, ""
 
 
-def _may_hold(batch: FlowBatch, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell which of the flows ``rows`` have a place in a head where ``MESSAGE`` matches."""
-    ends = [np.concatenate([batch.flows[f"{s}_{end}"][rows] for s in SIDES]) for end in ENDS]
-    sides = np.flatnonzero(ends[1] - ends[0] >= HEAD_LEAST)
-    start, stop = (end[sides] for end in ends)
-    view = batch.payload.data
-    spans = zip(start.tolist(), stop.tolist(), strict=True)
-    heads = np.frombuffer(b"".join([view[first:last] for first, last in spans]), np.uint8)
-    at = np.flatnonzero((heads[3:] == 0) & (heads[2:-1] & 0xF8 == 0x48))
-    at = at[heads[at] < 8]
-    found = np.zeros(rows.size, np.bool_)
-    found[sides[np.searchsorted(np.cumsum(stop - start), at, side="right")] % rows.size] = True
-    return found
+@kernel
+def may_hold(flows, packets, payload, found):
+    """Tell which flows need a look: two headers alike in a head, one behind the other's length.
+
+    Parameters
+    ----------
+    flows, packets, payload : ndarray of FLOW, SERIES, uint8, read
+    found : ndarray of bool, shape (n_flows,), written
+        True of TCP flows alone that begin without a SYN.
+    """
+    for f in range(flows.size):
+        flow = flows[f]
+        found[f] = False
+        if flow.proto != TCP or flow.packets_start == flow.packets_stop:
+            continue
+        if packets[flow.packets_start].tcp_flags & SYN != 0:
+            continue
+        for side in range(2):
+            start = flow.orig_start if side == 0 else flow.resp_start
+            stop = flow.orig_stop if side == 0 else flow.resp_stop
+            for i in range(start, stop - (HEADER_BYTES - 1)):
+                if payload[i + 3] != 0 or payload[i + 2] & OPCODES != OPCODE:
+                    continue
+                if payload[i] > LENGTH_MOST:
+                    continue
+                at = i + LENGTH_BYTES
+                after = at + be16(payload, i) + LENGTH_BYTES
+                if after + SECRET + SECRET_BYTES > stop:
+                    continue
+                found[f] |= be32(payload, at) == be32(payload, after)
 
 
 def find_chains(batch: FlowBatch, known: set[int]) -> list[Evidence]:
@@ -104,12 +121,10 @@ def find_chains(batch: FlowBatch, known: set[int]) -> list[Evidence]:
     list of Evidence
         Strong, one for each flow.
     """
-    flows, evidence = batch.flows, []
-    some = flows["packets_stop"] > flows["packets_start"]
-    rows = np.flatnonzero((flows["proto"] == TCP) & some)
-    late = batch.packets["tcp_flags"][flows["packets_start"][rows]] & SYN == 0
-    rows = rows[late]
-    for flow in rows[_may_hold(batch, rows)].tolist():
+    evidence = []
+    worth = np.empty(batch.flows.size, np.bool_)
+    may_hold(batch.flows, batch.packets, batch.payload, worth)
+    for flow in np.flatnonzero(worth).tolist():
         if flow in known:
             continue
         for direction, side in enumerate(SIDES):

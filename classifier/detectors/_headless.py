@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier._jit import inline, kernel
 from classifier.detectors._framing import LENGTH_BYTES
-from classifier.detectors._messages import Ints, Mask, Messages, look_random
+from classifier.detectors._messages import Ints, Mask, Messages
+from classifier.detectors._reading import looks_random
 from classifier.detectors.heads import Heads
 from classifier.tables import FlowBatch
 
@@ -21,12 +23,13 @@ __all__ = [
     "TCP",
     "Headless",
     "has_size",
-    "in_blocks",
-    "may_be_headless",
+    "headless_blocks",
+    "headless_streams",
+    "mark_headless",
     "read_headless",
 ]
 
-TCP = 6
+TCP, UDP = 6, 17
 MESSAGES_LEAST = 4  # of each side: 16 bytes agree among four by chance in one flow of a million
 JOINED_LEAST = 3  # segments of either side, where other lengths must be seen besides
 SEGMENTS_LEAST = 2  # over TCP, where one may hold several
@@ -65,6 +68,8 @@ def read_headless(batch: FlowBatch, *, streams: bool = False) -> Headless | None
 
     Segments may hold a message's last few bytes, which say nothing.
     """
+    if not streams and not _marks(batch).any():
+        return None
     m = Messages(batch, WIDTH)
     ours = (m.kept >= HEAD) & m.random(0, WIDTH)
     n = m.count(ours)
@@ -86,69 +91,109 @@ def read_headless(batch: FlowBatch, *, streams: bool = False) -> Headless | None
     return Headless(m, holds, m.wire, sizes, n.sum(axis=1))
 
 
-def may_be_headless(heads: Heads) -> NDArray[np.bool_]:
-    """Choose flows with messages of both sides that begin with random bytes."""
-    return heads.once(_may_be_headless)
+@inline
+def _begins_random(buf, start, stop, shift):
+    """Tell whether a head is long enough and random, from ``shift`` on."""
+    if stop - start < HEAD + LENGTH_BYTES:
+        return False
+    return looks_random(buf, start + shift, start + shift + HEAD)
 
 
-def _may_be_headless(heads: Heads) -> NDArray[np.bool_]:
-    chosen: Mask = np.ones(heads.size, np.bool_)
-    least = np.where(heads.has_proto(TCP), SEGMENTS_LEAST, MESSAGES_LEAST)
-    for side in ("orig", "resp"):
-        chosen &= heads.column(f"{side}_payload_packets") >= least
-    rows = np.flatnonzero(chosen)
-    tcp = heads.column("proto")[rows] == TCP
-    sides = ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept))
-    for head, kept in sides:
-        high = head[rows, 0] > HIGH_BYTE_MOST
-        sound = (kept[rows] >= HEAD + LENGTH_BYTES) & ~(tcp & high)
-        rows, tcp = rows[sound], tcp[sound]
-    for head, kept in sides:
-        sound = np.zeros(rows.size, np.bool_)
-        for over_tcp, shift in ((False, 0), (True, LENGTH_BYTES)):
-            part = np.flatnonzero(tcp == over_tcp)
-            some = rows[part]
-            sound[part] = look_random(head[some], kept[some], shift, shift + HEAD)
-        rows, tcp = rows[sound], tcp[sound]
-    chosen[:] = False
-    chosen[rows] = True
-    return chosen
+@kernel
+def mark_headless(flows, packets, payload, found):
+    """Tell which flows show no header: of UDP all messages, of TCP both streams behind a length.
+
+    Parameters
+    ----------
+    flows, packets, payload : ndarray of FLOW, SERIES, uint8, read
+    found : ndarray of uint8, shape (n_flows,), written
+        0 where they do, else 1; of UDP, with the bits 8 and 16 where all sizes leave one rest of
+        blocks of as many bytes.
+    """
+    low = np.zeros(2 * HEAD, np.uint8)
+    high = np.zeros(2 * HEAD, np.uint8)
+    n = np.zeros(2, np.int64)
+    for f in range(flows.size):
+        flow = flows[f]
+        found[f] = 0
+        fewest = min(flow.orig_payload_packets, flow.resp_payload_packets)
+        orig, resp = flow.orig_start, flow.resp_start
+        if flow.proto == TCP:
+            if fewest >= SEGMENTS_LEAST and orig < flow.orig_stop and resp < flow.resp_stop:
+                short = payload[orig] <= HIGH_BYTE_MOST and payload[resp] <= HIGH_BYTE_MOST
+                if short and _begins_random(payload, orig, flow.orig_stop, LENGTH_BYTES):
+                    found[f] = _begins_random(payload, resp, flow.resp_stop, LENGTH_BYTES)
+            continue
+        if flow.proto != UDP or fewest < MESSAGES_LEAST:
+            continue
+        if not _begins_random(payload, orig, flow.orig_stop, 0):
+            continue
+        if not _begins_random(payload, resp, flow.resp_stop, 0):
+            continue
+        low[:], high[:], n[:] = 255, 0, 0
+        any_bit, every_bit = np.int64(0), np.int64(-1)
+        clear = False
+        for row in range(flow.packets_start, flow.packets_stop):
+            p = packets[row]
+            if p.payload_bytes == 0:
+                continue
+            stop = min(p.stop, p.start + WIDTH)
+            if stop - p.start < HEAD or not looks_random(payload, p.start, stop):
+                clear = True
+                break
+            side = np.int64(p.direction)
+            n[side] += 1
+            any_bit |= np.int64(p.payload_bytes)
+            every_bit &= np.int64(p.payload_bytes)
+            for i in range(HEAD):
+                byte = payload[p.start + i]
+                at = side * HEAD + i
+                low[at] = min(low[at], byte)
+                high[at] = max(high[at], byte)
+        if clear or min(n[0], n[1]) < MESSAGES_LEAST:
+            continue
+        changes = True
+        for i in range(2 * HEAD):
+            changes &= low[i] < high[i]
+        if changes:
+            differ = any_bit ^ every_bit
+            found[f] = 1 + 8 * (differ & 7 == 0) + 16 * (differ & 15 == 0)
 
 
-def _sizes(heads: Heads, chosen: Mask) -> tuple[Ints, Ints, Ints]:
-    """Return flows with packets, the payload bytes of all these, and where each flow's begin."""
+def has_size(heads: Heads, chosen: Mask, size: int) -> Mask:
+    """Choose those flows of which a packet has a payload of this size."""
     rows = np.flatnonzero(chosen)
     first = heads.column("packets_start")[rows].astype(np.int64)
     n = heads.column("packets_stop")[rows] - first
     rows, first, n = rows[n > 0], first[n > 0], n[n > 0]
     begins = np.cumsum(n) - n
-    at = np.arange(n.sum()) + np.repeat(first - begins, n)
-    return rows, heads.batch.packets["payload_bytes"][at], begins
-
-
-def has_size(heads: Heads, chosen: Mask, size: int) -> Mask:
-    """Choose those flows of which a packet has a payload of this size."""
-    rows, sizes, begins = _sizes(heads, chosen)
+    sizes = heads.batch.packets["payload_bytes"][np.arange(n.sum()) + np.repeat(first - begins, n)]
     found: Mask = np.zeros(heads.size, np.bool_)
     if rows.size:
         found[rows] = np.logical_or.reduceat(sizes == size, begins)
     return found
 
 
-def in_blocks(heads: Heads, chosen: Mask, block: int) -> Mask:
-    """Choose those flows whose messages have sizes that all leave one rest.
+def _marks(batch: FlowBatch) -> NDArray[np.uint8]:
+    found = np.empty(batch.flows.size, np.uint8)
+    mark_headless(batch.flows, batch.packets, batch.payload, found)
+    return found
+
+
+def headless_blocks(heads: Heads, block: int) -> Mask:
+    """Choose flows of UDP without headers, whose messages have sizes that all leave one rest.
 
     Parameters
     ----------
     heads : Heads
-    chosen : ndarray of bool, shape (n_flows,)
     block : int
-        A power of two.
+        8 or 16.
     """
-    rows, size, begins = _sizes(heads, chosen)
-    rest, empty = size & (block - 1), size == 0
-    any_bit = np.bitwise_or.reduceat(np.where(empty, 0, rest), begins)
-    every_bit = np.bitwise_and.reduceat(np.where(empty, block - 1, rest), begins)
-    alike: Mask = np.zeros(heads.size, np.bool_)
-    alike[rows] = any_bit == every_bit
-    return alike
+    blocks: Mask = heads.shared(_marks) & block > 0
+    return blocks
+
+
+def headless_streams(heads: Heads) -> Mask:
+    """Choose flows of TCP of which both sides begin with a length and random bytes."""
+    streams: Mask = heads.has_proto(TCP) & (heads.shared(_marks) > 0)
+    return streams

@@ -15,7 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier._jit import kernel
 from classifier.detectors._findings import Meaning, of_rows
+from classifier.detectors._reading import looks_random
 from classifier.detectors.heads import first_bytes
 from classifier.tables import Evidence, FlowBatch
 
@@ -33,10 +35,34 @@ def number(rows: NDArray[np.uint8], at: int, size: int, *, little: bool = False)
 
     Eight bytes give int64: good for comparing, not for size.
     """
-    value = np.zeros(rows.shape[0], np.int64)
-    for i in range(size):
-        value = (value << 8) | rows[:, at + size - 1 - i if little else at + i]
+    if size in (2, 4, 8):
+        cells = np.ascontiguousarray(rows[:, at : at + size])
+        return cells.view(f"{'<' if little else '>'}u{size}")[:, 0].astype(np.int64)
+    order = range(at + size - 1, at - 1, -1) if little else range(at, at + size)
+    value = rows[:, order[0]].astype(np.int64)
+    for place in order[1:]:
+        value = (value << 8) | rows[:, place]
     return value
+
+
+@kernel
+def mark_random(cells, width, kept, start, stop, random):
+    """Tell which rows look random; see ``look_random``.
+
+    Parameters
+    ----------
+    cells : ndarray of uint8, shape (n * width,), read
+        Row after row.
+    width : int
+    kept : ndarray of int64, shape (n,), read
+    start, stop : int
+        Within the width.
+    random : ndarray of bool, shape (n,), written
+    """
+    for i in range(kept.size):
+        size = min(kept[i] - start, stop - start)
+        first = i * width + start
+        random[i] = size < 8 or looks_random(cells, first, first + size)
 
 
 def look_random(rows: NDArray[np.uint8], kept: Ints, start: int, stop: int) -> Mask:
@@ -44,18 +70,9 @@ def look_random(rows: NDArray[np.uint8], kept: Ints, start: int, stop: int) -> M
 
     The rule of ``_reading.looks_random``. Fewer than eight kept bytes are not judged: true.
     """
-    size = np.minimum(np.maximum(kept - start, 0), stop - start)
-    part = rows[:, start:stop]
-    dull = part == 0
-    dull[:, 1:] |= part[:, 1:] == part[:, :-1]
-    high = part >= 0x80
-    if size.size and size.min() < stop - start:
-        inside = np.arange(stop - start) < size[:, None]
-        dull &= inside
-        high &= inside
-    n_dull = np.add.reduce(dull, axis=1, dtype=np.int32)
-    fits = np.where(size >= 32, 8, 4) * n_dull <= size
-    random: Mask = (size < 8) | (fits & (high.any(axis=1) | (size < 16)))
+    random = np.empty(kept.size, np.bool_)
+    cells = np.ascontiguousarray(rows).reshape(-1)
+    mark_random(cells, rows.shape[1], np.ascontiguousarray(kept), start, stop, random)
     return random
 
 
@@ -76,6 +93,33 @@ def head_of(batch: FlowBatch, side: str, width: int) -> tuple[NDArray[np.uint8],
     """
     start, stop = batch.flows[f"{side}_start"], batch.flows[f"{side}_stop"]
     return first_bytes(batch.payload, start, stop - start, width), stop - start
+
+
+_COLUMNS = 7
+
+
+@kernel
+def list_messages(flows, packets, columns):
+    """Write a column for each packet with payload of some flows; return how many there are.
+
+    Parameters
+    ----------
+    flows, packets : ndarray of FLOW, SERIES, read
+    columns : ndarray of int64, shape (7, n_packets or more), written
+        Row of the flow and of the packet, direction, bytes on the wire, bytes that were kept, the
+        first of them, flow and direction as one number.
+    """
+    n = 0
+    for f in range(flows.size):
+        for row in range(flows[f].packets_start, flows[f].packets_stop):
+            p = packets[row]
+            if p.payload_bytes == 0:
+                continue
+            columns[0, n], columns[1, n], columns[2, n] = f, row, p.direction
+            columns[3, n], columns[4, n] = p.payload_bytes, p.stop - p.start
+            columns[5, n], columns[6, n] = p.start, 2 * f + np.int64(p.direction)
+            n += 1
+    return n
 
 
 class Messages:
@@ -99,18 +143,13 @@ class Messages:
 
     def __init__(self, batch: FlowBatch, width: int) -> None:
         self.n_flows = batch.flows.size
-        first = batch.flows["packets_start"].astype(np.int64)
-        size = batch.flows["packets_stop"] - first
-        flow = np.arange(self.n_flows).repeat(size)
-        row = np.arange(flow.size) + (first - (size.cumsum() - size)).repeat(size)
-        wanted = batch.packets["payload_bytes"][row] > 0
-        self.flow, self.row = flow[wanted], row[wanted]
-        packets = batch.packets[self.row]
-        self.direction: Ints = packets["direction"].astype(np.int64)
-        self.wire: Ints = packets["payload_bytes"].astype(np.int64)
-        self.kept: Ints = packets["stop"] - packets["start"]
-        self._start, self._payload, self._width = packets["start"], batch.payload, width
-        self._side = self.flow * 2 + self.direction
+        most = int((batch.flows["packets_stop"] - batch.flows["packets_start"]).sum())
+        columns = np.empty((_COLUMNS, most), np.int64)
+        n = list_messages(batch.flows, batch.packets, columns)
+        self.flow, self.row, self.direction, self.wire, self.kept, self._start, self._side = (
+            columns[:, :n]
+        )
+        self._payload, self._width = batch.payload, width
 
     @cached_property
     def bytes(self) -> NDArray[np.uint8]:
@@ -226,6 +265,8 @@ def report(
     left = np.ones(batch.flows.size, np.bool_)
     found = []
     for holds, meaning, first, last, value in cases:
+        if not holds.any():
+            continue
         values = np.broadcast_to(value, left.shape)
         for flow in np.flatnonzero(holds & left).tolist():
             rows = sorted((int(first[flow]), int(last[flow])))

@@ -103,11 +103,13 @@ class _Pair(NamedTuple):
 
 
 def _dtls_hello(first: NDArray[np.uint8] | NDArray[np.int64]) -> NDArray[np.bool_]:
-    version = first[:, 1].astype(np.int64) << 8 | first[:, 2]
     sound: NDArray[np.bool_] = (first[:, 0] == HANDSHAKE) & (
         first[:, HANDSHAKE_TYPE] == CLIENT_HELLO
     )
-    sound &= np.isin(version, VERSIONS) & (first[:, 3] == 0) & (first[:, 4] == 0)
+    sound &= (first[:, 3] == 0) & (first[:, 4] == 0)
+    rows = np.flatnonzero(sound)
+    version = first[rows, 1].astype(np.int64) << 8 | first[rows, 2]
+    sound[rows] = np.isin(version, VERSIONS)
     return sound
 
 
@@ -123,10 +125,11 @@ def select(heads: Heads) -> NDArray[np.bool_]:
     dtls &= heads.has_proto(UDP)
     chosen = dtls | (heads.has_proto(TCP) & begins_exchange(heads, _EXCHANGES))
     if dtls.any():
+        tls = _is_tls(heads.orig) | _is_tls(heads.resp)
+        rows = np.flatnonzero(heads.has_proto(TCP) & tls)
         ends = [heads.column(name) for name in ("orig_lo", "resp_lo")]
         hosts = np.concatenate([end[dtls] for end in ends])
-        beside = np.logical_and(*(np.isin(end, hosts) for end in ends))
-        chosen |= beside & heads.has_proto(TCP) & (_is_tls(heads.orig) | _is_tls(heads.resp))
+        chosen[rows] |= np.logical_and(*(np.isin(end[rows], hosts) for end in ends))
     return chosen
 
 

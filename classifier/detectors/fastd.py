@@ -87,8 +87,9 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     prefixed = (m.be(0, 4) == PREFIX) & (m.be(4, 8) == 0)
     shake = _is_handshake(m.bytes, 0, m.wire)
     shake |= prefixed & _is_handshake(m.bytes, PREFIX_BYTES, m.wire)
-    windows = np.lib.stride_tricks.sliding_window_view(m.bytes[shake], NAME.size, axis=1)
-    shake[shake] = (windows == NAME).all(axis=2).any(axis=1)
+    if shake.any():
+        windows = np.lib.stride_tricks.sliding_window_view(m.bytes[shake], NAME.size, axis=1)
+        shake[shake] = (windows == NAME).all(axis=2).any(axis=1)
 
     data = (m.be(1, NONCE_HIGH_BYTES) == 0) & (m.wire >= DATA_LEAST) & (m.kept >= 16)
     new, old = data & (m.be(0, 1) == DATA), data & (m.be(0, 1) == OLD_DATA) & (m.be(8, 1) == 0)

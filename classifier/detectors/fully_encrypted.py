@@ -35,8 +35,18 @@ the rule; UDP; flows whose SYN is not in the capture, or whose first payload was
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.detectors._messages import NO_ROW, Messages
-from classifier.detectors.heads import Heads, first_bytes
+from classifier._jit import inline, kernel
+from classifier.detectors._findings import (
+    FIRST,
+    FLOW_ROW,
+    LAST,
+    MEANING,
+    STARTS,
+    VALUE,
+    Meaning,
+    collect,
+)
+from classifier.detectors.heads import Heads
 from classifier.detectors.interface import Detector
 from classifier.tables import Evidence, FlowBatch, Strength
 
@@ -45,63 +55,104 @@ __all__ = ["DETECTOR", "exemption"]
 TCP = 6
 ONES_LEAST, ONES_MOST = 3.4, 4.6
 FIRST_PRINTABLE, RUN_PRINTABLE = 6, 20
-HTTP_VERBS = (b"GET ", b"PUT ", b"POST ", b"HEAD ")
-FLOWS_AT_ONCE = 1024  # of 1.5 KB each, so that the work stays in the cache
+LEAST_PRINTABLE, MOST_PRINTABLE, SPACE = 0x20, 0x7E, 0x20
+HTTP_VERBS = np.array([list(v) for v in (b"GET \0", b"PUT \0", b"POST ", b"HEAD ")], np.uint8)
+HANDSHAKE, APPLICATION_DATA, MAJOR, MINOR_MOST = 0x16, 0x17, 3, 9
 
 _NAME = "fully-encrypted"
-_ONES = np.array([value.bit_count() for value in range(256)], np.uint8)
+_MEANINGS = {
+    1: Meaning(Strength.WEAK, "first {value} bytes of the client meet no exemption Ex1-Ex5", _NAME)
+}
+_ONES = np.array([value.bit_count() for value in range(256)], np.int64)
 
 
-def exemption(payload: bytes) -> int:
+@inline
+def _is_known(buf, start, size):
+    """Tell whether a payload begins as TLS or HTTP do; what is not there counts as zero."""
+    if size < 2:
+        return False
+    if buf[start + 1] == MAJOR and HANDSHAKE <= buf[start] <= APPLICATION_DATA:
+        return size == 2 or buf[start + 2] <= MINOR_MOST
+    found = False
+    for verb in range(HTTP_VERBS.shape[0]):
+        k = 0
+        while k < size and k < HTTP_VERBS.shape[1] and buf[start + k] == HTTP_VERBS[verb, k]:
+            k += 1
+        found |= k == HTTP_VERBS.shape[1] or HTTP_VERBS[verb, k] == 0
+    return found
+
+
+@inline
+def exemption(buf, start, stop):
     """Return the number of the first exemption that holds for a payload, 0 for none.
 
     Parameters
     ----------
-    payload : bytes
-        The client's first payload, not empty.
+    buf : ndarray of uint8, or bytes
+    start, stop : int
+        Of the client's first payload, not empty.
     """
-    matrix = np.frombuffer(payload, np.uint8)[None, :]
-    return int(_exemptions(matrix, np.array([len(payload)]))[0])
+    size = stop - start
+    ones = np.int64(0)
+    for i in range(start, stop):
+        ones += _ONES[buf[i]]
+    if ones / size <= ONES_LEAST or ones / size >= ONES_MOST:
+        return 1
+    printable = run = longest = leading = 0
+    for i in range(start, stop):
+        if LEAST_PRINTABLE <= buf[i] <= MOST_PRINTABLE:
+            printable += 1
+            run += 1
+            longest = max(longest, run)
+            leading += run == i - start + 1
+        else:
+            run = 0
+    if leading >= FIRST_PRINTABLE:
+        return 2
+    if 2 * printable > size:
+        return 3
+    if longest > RUN_PRINTABLE:
+        return 4
+    return 5 if _is_known(buf, start, size) else 0
 
 
-def _exemptions(data: NDArray[np.uint8], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the first exemption of each row, 0 for none; ``data`` is zero beyond the sizes."""
-    ones = _ONES[data].sum(axis=1, dtype=np.int64) / sizes
-    printable = data - np.uint8(0x20) <= 0x7E - 0x20  # below 0x20 it wraps to more
-    first = printable[:, :FIRST_PRINTABLE]
-    padded = np.zeros((data.shape[0], 6), np.uint8)
-    padded[:, : min(6, data.shape[1])] = data[:, :6]
-    tls = (padded[:, 0] >= 0x16) & (padded[:, 0] <= 0x17) & (padded[:, 1] == 3)
-    known = tls & (padded[:, 2] <= 9)
-    for verb in HTTP_VERBS:
-        known |= (padded[:, : len(verb)] == np.frombuffer(verb, np.uint8)).all(axis=1)
-    holds = [
-        (ones <= ONES_LEAST) | (ones >= ONES_MOST),
-        first.all(axis=1) & (first.shape[1] == FIRST_PRINTABLE),
-        2 * np.count_nonzero(printable, axis=1) > sizes,
-        known,
-    ]
-    found = np.select(holds, [1, 2, 3, 5], 0)
-    left = np.flatnonzero((found == 0) | (found == 5))
-    found[left[_in_a_row(printable[left])]] = 4
-    return found.astype(np.int64)
+@kernel
+def scan(flows, packets, payload, hits):
+    """Apply the rule to the first payload of each flow's client, where it was kept whole.
 
+    Parameters
+    ----------
+    flows, packets, payload : ndarray of FLOW, SERIES, uint8, read
+    hits : ndarray of int64, shape (n_flows, 6), written
+        See ``_findings``.
 
-def _in_a_row(printable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell which rows have more than ``RUN_PRINTABLE`` printable bytes one after another."""
-    run = RUN_PRINTABLE + 1
-    if printable.shape[1] < run:
-        return np.zeros(printable.shape[0], np.bool_)
-    counts = np.zeros((printable.shape[0], printable.shape[1] + 1), np.int32)
-    np.cumsum(printable, axis=1, out=counts[:, 1:])
-    long: NDArray[np.bool_] = ((counts[:, run:] - counts[:, :-run]) == run).any(axis=1)
-    return long
+    Returns
+    -------
+    int
+        Rows of ``hits`` that were filled.
+    """
+    n_hits = 0
+    for f in range(flows.size):
+        if flows[f].start_seen == 0:
+            continue
+        for row in range(flows[f].packets_start, flows[f].packets_stop):
+            p = packets[row]
+            if p.direction != 0 or p.payload_bytes == 0:
+                continue
+            size = np.int64(p.payload_bytes)
+            if p.stop - p.start == size and exemption(payload, p.start, p.stop) == 0:
+                hit = hits[n_hits]
+                hit[FLOW_ROW], hit[MEANING], hit[STARTS] = f, 1, 0
+                hit[FIRST], hit[LAST], hit[VALUE] = row, row, size
+                n_hits += 1
+            break
+    return n_hits
 
 
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows with a SYN whose first bytes are neither printable nor TLS."""
     first = heads.orig[:, :FIRST_PRINTABLE]
-    text = ((first >= 0x20) & (first <= 0x7E)).all(axis=1)
+    text = ((first >= LEAST_PRINTABLE) & (first <= MOST_PRINTABLE)).all(axis=1)
     tls = (first[:, 0] >= 0x16) & (first[:, 0] <= 0x17) & (first[:, 1] == 3) & (first[:, 2] <= 9)
     chosen: NDArray[np.bool_] = heads.has_proto(TCP) & (heads.column("start_seen") > 0)
     chosen &= (heads.orig_kept > 0) & ~text & ~tls
@@ -110,24 +161,7 @@ def select(heads: Heads) -> NDArray[np.bool_]:
 
 def detect(batch: FlowBatch) -> list[Evidence]:
     """Apply the rule to the TCP flows of a batch."""
-    m = Messages(batch, 0)
-    rows = m.first(m.direction == 0)
-    flows = np.flatnonzero((rows < NO_ROW) & (batch.flows["start_seen"] > 0))
-    packets = batch.packets[rows[flows]]
-    kept = packets["stop"] - packets["start"]
-    flows = flows[kept == packets["payload_bytes"]]
-    found = []
-    for first in range(0, flows.size, FLOWS_AT_ONCE):
-        part = flows[first : first + FLOWS_AT_ONCE]
-        start, stop = (batch.packets[name][rows[part]] for name in ("start", "stop"))
-        size = stop - start
-        data = first_bytes(batch.payload, start, size, int(size.max()))
-        for flow in part[_exemptions(data, size) == 0].tolist():
-            row = int(rows[flow])
-            size, frame = int(batch.packets["payload_bytes"][row]), int(batch.packets["frame"][row])
-            detail = f"first {size} bytes of the client meet no exemption Ex1-Ex5, packet {frame}"
-            found.append(Evidence(flow, _NAME, Strength.WEAK, detail, row, _NAME))
-    return found
+    return collect(batch, DETECTOR.name, scan, _MEANINGS)
 
 
 DETECTOR = Detector(_NAME, _NAME, (TCP,), 1536, detect, select)

@@ -4,22 +4,24 @@ A detector's ``select`` compares these columns for all flows at once with numpy;
 reads the packets of the few flows that are left. A capture without such flows never compiles it.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier._jit import copy_bytes, kernel
 from classifier.tables import FlowBatch
 
 __all__ = ["HEAD_BYTES", "Heads", "first_bytes"]
 
-T = TypeVar("T")
-
 #: Bytes of each direction's head that stand in a row.
 HEAD_BYTES = 32
+# Most detectors look at one of these or at both: in this order each such part is one stretch.
+_FIRST = (17, 6)
+_RANK = np.arange(256, dtype=np.uint16) + np.uint16(len(_FIRST))
+_RANK[list(_FIRST)] = range(len(_FIRST))
 
 
 class Heads:
@@ -28,10 +30,8 @@ class Heads:
     Parameters
     ----------
     batch : FlowBatch
-    whole : Heads, optional
-        Heads of which these are a part.
-    mask : ndarray of bool, optional
-        Which part.
+    rows : ndarray of int64, shape (n_flows,), optional
+        Of these rows, in this order; left out, of all.
 
     Attributes
     ----------
@@ -43,18 +43,22 @@ class Heads:
     Everything is made when it is first asked for, and kept: detectors ask for the same.
     """
 
-    def __init__(
-        self, batch: FlowBatch, whole: "Heads | None" = None, mask: NDArray[np.bool_] | None = None
-    ) -> None:
+    def __init__(self, batch: FlowBatch, rows: NDArray[np.int64] | None = None) -> None:
         self.batch = batch
-        self._whole = whole
-        self._rows_of_whole = np.flatnonzero(mask) if mask is not None else None
-        self.rows: NDArray[np.int64] = np.arange(batch.flows.size)
-        if whole is not None:
-            self.rows = whole.rows[self._rows_of_whole]
+        self.rows: NDArray[np.int64] = np.arange(batch.flows.size) if rows is None else rows
+        self._whole: Heads | None = None
+        self._place: slice | NDArray[np.int64] = slice(None)  # in the whole
         self._columns: dict[str, NDArray[Any]] = {}
         self._parts: dict[frozenset[int], Heads] = {}
-        self._results: dict[Callable[[Heads], Any], Any] = {}
+        self._results: dict[Callable[[FlowBatch], NDArray[Any]], NDArray[Any]] = {}
+
+    @classmethod
+    def by_transport(cls, batch: FlowBatch) -> "Heads":
+        """Return the heads of all flows, those of a transport one after another.
+
+        So the heads of a transport are a stretch of columns, which need not be copied.
+        """
+        return cls(batch, np.argsort(_RANK[batch.flows["proto"]], kind="stable"))
 
     @property
     def size(self) -> int:
@@ -64,16 +68,15 @@ class Heads:
     @cached_property
     def flows(self) -> NDArray[np.void]:
         """The flows, FLOW, shape (n_flows,)."""
-        flows = self.batch.flows
-        return flows if self._whole is None else flows[self.rows]
+        return self.batch.flows[self.rows]
 
     def column(self, name: str) -> NDArray[Any]:
         """Return a field of the flows, its values one after another in memory."""
         if name not in self._columns:
             if self._whole is None:
-                self._columns[name] = self.batch.flows[name].copy()
+                self._columns[name] = self.batch.flows[name][self.rows]
             else:
-                self._columns[name] = self._whole.column(name)[self._rows_of_whole]
+                self._columns[name] = self._whole.column(name)[self._place]
         return self._columns[name]
 
     @cached_property
@@ -86,16 +89,24 @@ class Heads:
         wanted = self.present.intersection(transport)
         if wanted == self.present:
             return self
+        if self._whole is not None:  # which others ask too
+            return self._whole.of(tuple(wanted))
         if wanted not in self._parts:
-            self._parts[wanted] = Heads(self.batch, self, self.has_proto(*wanted))
+            self._parts[wanted] = self._part(np.flatnonzero(self.has_proto(*wanted)))
         return self._parts[wanted]
 
-    def once(self, function: "Callable[[Heads], T]") -> T:
-        """Return what a function makes of these heads; several detectors may ask for it."""
+    def _part(self, rows: NDArray[np.int64]) -> "Heads":
+        part = Heads(self.batch, self.rows[rows])
+        part._whole, part._place, part._results = self, rows, self._results
+        if rows.size and rows[-1] - rows[0] == rows.size - 1:
+            part._place = slice(int(rows[0]), int(rows[-1]) + 1)
+        return part
+
+    def shared(self, function: Callable[[FlowBatch], NDArray[Any]]) -> NDArray[Any]:
+        """Return what a function makes of each flow of the batch; several detectors may ask for it."""
         if function not in self._results:
-            self._results[function] = function(self)
-        result: T = self._results[function]
-        return result
+            self._results[function] = function(self.batch)
+        return self._results[function][self.rows]
 
     @cached_property
     def orig(self) -> NDArray[np.uint8]:
@@ -104,12 +115,20 @@ class Heads:
         TCP: of its stream in sequence; else: of its first datagram of which something was kept.
         Bytes at one place are one after another in memory, as they are compared for all flows.
         """
-        return np.ascontiguousarray(self._first[0].T).T
+        return self._heads("orig")
 
     @cached_property
     def resp(self) -> NDArray[np.uint8]:
         """First bytes that the responder sent, likewise."""
-        return np.ascontiguousarray(self._first[1].T).T
+        return self._heads("resp")
+
+    def _heads(self, side: str) -> NDArray[np.uint8]:
+        if self._whole is not None:
+            of_all: NDArray[np.uint8] = getattr(self._whole, side)
+            return of_all[self._place]
+        start, stop = self.column(f"{side}_start"), self.column(f"{side}_stop")
+        rows = first_bytes(self.batch.payload, start, stop - start, HEAD_BYTES)
+        return np.asfortranarray(rows)
 
     @cached_property
     def orig_kept(self) -> NDArray[np.int64]:
@@ -133,14 +152,12 @@ class Heads:
     def starts_with(self, text: bytes) -> NDArray[np.bool_]:
         """Return a mask of the flows in which either side began with these bytes (1 to 32)."""
         either = np.zeros(self.size, np.bool_)
-        (start, mask), *more = _words(text)
-        for words, kept in self._sides:
-            first = words[0] if len(text) >= 8 else words[0] & mask
-            (rows,) = (first == start).nonzero()
-            if rows.size == 0:  # as mostly, after the first word
-                continue
-            for place, (value, mask_here) in enumerate(more, start=1):
-                rows = rows[words[place][rows] & mask_here == value]
+        for head, kept in ((self.orig, self.orig_kept), (self.resp, self.resp_kept)):
+            rows = np.flatnonzero(head[:, 0] == text[0])
+            for place in range(1, len(text)):
+                if rows.size == 0:  # as mostly, after few bytes
+                    break
+                rows = rows[head[rows, place] == text[place]]
             either[rows[kept[rows] >= len(text)]] = True
         return either
 
@@ -152,46 +169,49 @@ class Heads:
         view = self.batch.payload.data
         found = np.zeros(self.size, np.bool_)
         for side in sides:
-            ends = (self.column(f"{side}_{end}")[rows].tolist() for end in ("start", "stop"))
-            heads = [view[start:stop] for start, stop in zip(*ends, strict=True)]
-            together = b"\0".join(heads)  # words are rare: most batches need no more than this
-            if any(word in together for word in words):
-                held = [any(word in bytes(head) for word in words) for head in heads]
+            start, stop = (self.column(f"{side}_{end}")[rows] for end in ("start", "stop"))
+            together = bytearray(int((stop - start).sum()) + rows.size)
+            join_stretches(self.batch.payload, start, stop, np.frombuffer(together, np.uint8))
+            if any(word in together for word in words):  # rare: most batches need no more than this
+                heads = zip(start.tolist(), stop.tolist(), strict=True)
+                held = [any(word in bytes(view[a:b]) for word in words) for a, b in heads]
                 found[rows] |= np.array(held)
         return found
 
-    @cached_property
-    def _sides(self) -> list[tuple[NDArray[np.uint64], NDArray[np.int64]]]:
-        """Heads by words, (HEAD_BYTES // 8, n_flows), and the bytes that were kept."""
-        return [
-            (np.ascontiguousarray(head.view(np.uint64).T), kept)
-            for head, kept in zip(self._first, (self.orig_kept, self.resp_kept), strict=True)
-        ]
 
-    @cached_property
-    def _first(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """First bytes of either side, each flow's one after another in memory."""
-        if self._whole is not None:
-            first, answer = self._whole._first
-            return first[self._rows_of_whole], answer[self._rows_of_whole]
-        one, other = (
-            first_bytes(self.batch.payload, self.column(f"{side}_start"), kept, HEAD_BYTES)
-            for side, kept in (("orig", self.orig_kept), ("resp", self.resp_kept))
-        )
-        return one, other
+@kernel
+def join_stretches(payload, start, stop, joined):
+    """Copy stretches of a buffer, one behind the other with a byte left between them.
+
+    Parameters
+    ----------
+    payload : ndarray of uint8, read
+    start, stop : ndarray of int64, shape (n,), read
+    joined : ndarray of uint8, written
+    """
+    at = np.int64(0)
+    for i in range(start.size):
+        copy_bytes(payload, start[i], stop[i] - start[i], joined, at)
+        at += stop[i] - start[i] + 1
 
 
-@functools.cache
-def _words(text: bytes) -> list[tuple[np.uint64, np.uint64]]:
-    """Return a text as words of eight bytes, and a mask of those that count for each."""
-    parts = [text[at : at + 8] for at in range(0, len(text), 8)]
-    padded = [(part.ljust(8, b"\0"), (b"\xff" * len(part)).ljust(8, b"\0")) for part in parts]
-    return [(_word(part), _word(mask)) for part, mask in padded]
+@kernel
+def fill_rows(payload, start, kept, width, rows):
+    """Write the first bytes of many stretches of a buffer, stretch after stretch.
 
-
-def _word(part: bytes) -> np.uint64:
-    word: np.uint64 = np.frombuffer(part, np.uint64)[0]
-    return word
+    Parameters
+    ----------
+    payload : ndarray of uint8, read
+    start, kept : ndarray of int64, shape (n,), read
+    width : int
+    rows : ndarray of uint8, shape (n * width,), written
+        Zeros beyond the end of a stretch.
+    """
+    for i in range(start.size):
+        size = min(kept[i], width)
+        copy_bytes(payload, start[i], size, rows, i * width)
+        for k in range(size, width):
+            rows[i * width + k] = 0
 
 
 def first_bytes(
@@ -210,16 +230,7 @@ def first_bytes(
     -------
     ndarray of uint8, shape (n, width)
     """
-    if width == 0:
-        return np.zeros((start.size, 0), np.uint8)
-    if payload.size < width:
-        payload = np.concatenate([payload, np.zeros(width, np.uint8)])
-    room = payload.size - width
-    # Rows are copied whole; an index for each byte takes eight times as long
-    windows = np.ndarray((room + 1,), np.dtype((np.void, width)), payload, strides=(1,))
-    rows = windows[np.minimum(start, room)].view(np.uint8).reshape(-1, width)
-    for i in np.flatnonzero(start > room).tolist():  # near the end of the buffer
-        rows[i, : payload.size - start[i]] = payload[start[i] :]
-    short = np.flatnonzero(kept < width)
-    rows[short] *= np.arange(width) < kept[short, None]
+    rows = np.empty((start.size, width), np.uint8)
+    start, kept = np.ascontiguousarray(start), np.ascontiguousarray(kept)
+    fill_rows(payload, start, kept, width, rows.reshape(-1))
     return rows

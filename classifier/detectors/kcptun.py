@@ -52,8 +52,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.detectors._dialogue import SIDES
-from classifier.detectors._messages import NO_ROW, Messages
-from classifier.detectors.heads import Heads
+from classifier.detectors._messages import NO_ROW, Messages, number
+from classifier.detectors.heads import Heads, first_bytes
 from classifier.detectors.interface import Detector
 from classifier.tables import Evidence, FlowBatch, Strength
 
@@ -171,15 +171,19 @@ def _judge(
 def select(heads: Heads) -> NDArray[np.bool_]:
     """Choose flows with a command, or the type of error correction, where one may stand."""
     chosen = np.zeros(heads.size, np.bool_)
-    for first, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
+    for side, first, kept in (
+        ("orig", heads.orig, heads.orig_kept),
+        ("resp", heads.resp, heads.resp_kept),
+    ):
         for at in (0, CRYPT_BYTES):
             byte = first[:, at + CMD]
             segment = (byte >= PUSH) & (byte <= WINDOW_TOLD) & (kept >= at + SEGMENT_BYTES)
-            if at == 0:  # no datagram holds 65,536 bytes; only PUSH has any
-                size = first[:, LENGTH : LENGTH + 4]
-                segment &= (size[:, 2] == 0) & (size[:, 3] == 0)
-                segment &= ((size[:, 0] | size[:, 1]) > 0) == (byte == PUSH)
-            chosen |= segment
+            # No datagram holds 65,536 bytes; only PUSH has any
+            rows = np.flatnonzero(segment)
+            begins = heads.column(f"{side}_start")[rows] + at + LENGTH
+            field = first_bytes(heads.batch.payload, begins, np.full(rows.size, 4), 4)
+            size = number(field, 0, 4, little=True)
+            chosen[rows] |= (size < 1 << 16) & ((size > 0) == (byte[rows] == PUSH))
         for at in (FEC_TYPE, CRYPT_BYTES + FEC_TYPE):
             corrected = (first[:, at] == FEC_DATA) & (first[:, at + 1] == 0)
             chosen |= corrected & (kept >= FEC_BYTES + SEGMENT_BYTES)

@@ -153,13 +153,15 @@ def _data(m: Messages) -> tuple[Mask, Ints]:
     """Tell which messages are data over UDP, and of which tunnel and session."""
     flags, version = m.be(0, 1), m.be(1, 1)
     two = (flags & (CONTROL | RESERVED) == 0) & (version == VERSION_2) & (m.kept >= 12)
+    three = (m.be(0, 4) == VERSION_3 << 16) & (m.be(4, 4) != 0)
+    if not (two.any() or three.any()):
+        return two, np.zeros(two.size, np.int64)
     ids = 2 + np.where(flags & LENGTH, 2, 0)
     at = ids + 4 + np.where(flags & SEQUENCE, 4, 0)
     at += np.where(flags & OFFSET, 2 + _read(m, at, 2), 0)
     two &= (flags & LENGTH == 0) | (m.be(2, 2) == m.wire)
     session = _read(m, ids, 4)
     two &= (session >> 16 != 0) & (session & 0xFFFF != 0)
-    three = (m.be(0, 4) == VERSION_3 << 16) & (m.be(4, 4) != 0)
     if two.any():
         two &= _holds_ppp(m, at)
     if three.any():

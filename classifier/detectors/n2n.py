@@ -97,10 +97,11 @@ def _probe(rows: NDArray[np.uint8], kept: Ints, wire: Ints) -> tuple[Mask, Ints]
 
 
 def _may_be_header(rows: NDArray[np.uint8]) -> Mask:
-    """Tell which messages have a first byte, hops, and flags of either form: few others do."""
+    """Tell which messages have a first byte, hops, flags and a name of either form: few others do."""
     two = (rows[:, 2] == 0) & (rows[:, 0] >= 2) & (rows[:, 0] <= MOST_VERSION)
-    two &= rows[:, 1] <= HOPS_MOST
+    two &= (rows[:, 1] <= HOPS_MOST) & (rows[:, COMMUNITY] > 0x20)
     one = (rows[:, 0] == VERSION_1) & (rows[:, 3] <= 1) & (rows[:, 2] <= HOPS_MOST)
+    one &= rows[:, COMMUNITY_1.start] > 0x20
     return two | (one & (rows[:, 1] >= 1) & (rows[:, 1] <= TYPE_1_MOST))
 
 
@@ -153,6 +154,11 @@ def select(heads: Heads) -> NDArray[np.bool_]:
     is_udp = heads.has_proto(UDP)
     for head, kept in ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept)):
         rows = np.flatnonzero(is_udp & _may_be_header(head))
+        # A name of one letter has zeros behind it
+        goes_on = head[rows, COMMUNITY + 1] != 0
+        rows = rows[goes_on | ~head[rows, COMMUNITY + 2 : COMMUNITY + 8].any(axis=1)]
+        if not rows.size:
+            continue
         some = head[rows]
         wire = np.full(rows.size, 1 << 16)
         kept = np.minimum(kept[rows], head.shape[1])

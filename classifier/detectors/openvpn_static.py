@@ -53,7 +53,6 @@ messages of a side do not begin within the bytes that are kept; a rest of 0 wher
 with time stamps over IPv4 was opened inside; without a cipher, MACs but SHA1.
 """
 
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -66,8 +65,8 @@ from classifier.detectors._headless import (
     HEAD,
     MESSAGES_LEAST,
     TCP,
-    in_blocks,
-    may_be_headless,
+    headless_blocks,
+    headless_streams,
     read_headless,
 )
 from classifier.detectors._messages import (
@@ -80,7 +79,7 @@ from classifier.detectors._messages import (
     report,
     scan,
 )
-from classifier.detectors.heads import Heads, first_bytes
+from classifier.detectors.heads import HEAD_BYTES, Heads, first_bytes
 from classifier.detectors.interface import Detector
 from classifier.tables import Evidence, FlowBatch, Strength
 
@@ -96,6 +95,8 @@ STEP_MOST, RUN_LEAST, IPV6_BYTES = 64, 2, 40
 # A cipher's block, the sizes of an acknowledgement of TCP for each MAC, and a keepalive beside them
 BLOCK, ACKS, KEEPALIVE_LESS = 16, range(80, 80 + 64 + 1, 16), 32
 ACKS_LEAST, ACKS_SHARE, LONGER_LEAST = 4, 8, 256
+_YEAR_LEAST = np.uint8(TIME_LEAST >> 24)  # of a time's first byte, which is below 0x80
+_YEARS = np.uint8(0x80) - _YEAR_LEAST
 CLEAR_WIDTH = LENGTH_BYTES + max(MACS) + REPLAY_BYTES + IPV6_BYTES
 
 
@@ -229,13 +230,16 @@ def _may_be_secret(frames: list[Framed]) -> bool:
 def _judge_tcp(batch: FlowBatch) -> list[Evidence]:
     found = []
     for flow in range(batch.flows.size):
-        sides = [read_framed(batch, flow, d, FRAME_LEAST, FRAME_MOST, WIDTH) for d in (0, 1)]
-        if sides[0] is None or sides[1] is None:
-            continue
-        begun = [[f for f in side if len(f.head) >= HEAD] for side in sides if side]
+        sides: list[list[Framed]] = []
+        for direction in (0, 1):
+            side = read_framed(batch, flow, direction, FRAME_LEAST, FRAME_MOST, WIDTH)
+            if side is None:
+                break
+            sides.append(side)
+        begun = [[f for f in side if len(f.head) >= HEAD] for side in sides]
         if len(begun) < 2 or min(map(len, begun)) < SIDE_LEAST:
             continue
-        marked = [(frame, d) for d, side in enumerate(sides) for frame in side or ()]
+        marked = [(frame, d) for d, side in enumerate(sides) for frame in side]
         marked.sort(key=lambda frame: frame[0].row)
         sizes = [frame.size for frame, _ in marked]
         known = _known_at([d for _, d in marked], sizes, tcp=True)
@@ -295,26 +299,36 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
 def _begins_in_clear(heads: Heads) -> Mask:
     """Choose flows in which a side begins with a keepalive or IP, behind no MAC or that of SHA1."""
     chosen = np.zeros(heads.size, np.bool_)
-    tcp = heads.has_proto(TCP)
-    payload = heads.batch.payload
+    for proto, shift in ((UDP, 0), (TCP, LENGTH_BYTES)):
+        chosen[heads.has_proto(proto)] = _clear_behind(heads.of((proto,)), shift)
+    return chosen
+
+
+def _clear_behind(heads: Heads, shift: int) -> Mask:
+    """Choose flows of one transport in which messages begin ``shift`` bytes from a head's first."""
+    chosen = np.zeros(heads.size, np.bool_)
     for side, head, every in (
         ("orig", heads.orig, heads.orig_kept),
         ("resp", heads.resp, heads.resp_kept),
     ):
-        framed = tcp & (number(head, 0, LENGTH_BYTES) <= FRAME_MOST)
-        for mac, (may, shift) in itertools.product(MACS, ((~tcp, 0), (framed, LENGTH_BYTES))):
+        for mac in MACS:
             at = shift + mac + REPLAY_BYTES
-            year, kind = head[:, at - 4], head[:, at]
-            known = (kind == KEEPALIVE[0]) | (kind == 0x45) | (kind >> 4 == 6)
-            timed = (year >= TIME_LEAST >> 24) & (year < 0x80)
-            rows = np.flatnonzero(may & known & timed & (every > at + 1))
+            kind = head[:, at]
+            timed = head[:, at - 4] - _YEAR_LEAST < _YEARS  # below the least it wraps to more
+            four, six = kind == 0x45, kind >> 4 == 6
+            if at + 4 < HEAD_BYTES:  # the length's upper byte, where text has a letter
+                four &= head[:, at + 2] <= FRAME_MOST >> 8
+                six &= head[:, at + 4] <= FRAME_MOST >> 8
+            rows = np.flatnonzero(timed & (four | six | (kind == KEEPALIVE[0])) & (every > at + 1))
+            if shift and rows.size:
+                rows = rows[number(head[rows], 0, shift) <= FRAME_MOST]
             if rows.size:
-                kept, kind = every[rows], kind[rows]
-                first = first_bytes(payload, heads.column(f"{side}_start")[rows], kept, at + 6)
+                start, kept, kind = heads.column(f"{side}_start")[rows], every[rows], kind[rows]
+                first = first_bytes(heads.batch.payload, start, kept, at + 6)
                 length = np.where(kind == 0x45, number(first, at + 2, 2), number(first, at + 4, 2))
                 length += np.where(kind == 0x45, 0, IPV6_BYTES)
                 carries = (kind != KEEPALIVE[0]) & (length <= FRAME_MOST)
-                carries &= (kept > at + IPV6_BYTES) & (tcp[rows] | (length >= kept - at))
+                carries &= (kept > at + IPV6_BYTES) & ((shift > 0) | (length >= kept - at))
                 alive = (kind == KEEPALIVE[0]) & (first[:, at + 1] == KEEPALIVE[1])
                 chosen[rows] |= carries | alive
     return chosen
@@ -322,14 +336,13 @@ def _begins_in_clear(heads: Heads) -> Mask:
 
 def _may_be_blocks(heads: Heads) -> Mask:
     """Choose flows that look random, and whose sizes (TCP: the first lengths) fit a layout."""
-    chosen = may_be_headless(heads)
-    tcp = heads.has_proto(TCP)
     layouts = (*LAYOUTS, PLAIN_BLOCKS)
-    blocks = in_blocks(heads, chosen & ~tcp, min(layout.block for layout in layouts))
-    rows = np.flatnonzero(chosen & tcp)
-    lengths = [number(head[rows], 0, LENGTH_BYTES) for head in (heads.orig, heads.resp)]
-    fits = [np.logical_and(*map(layout.fits, lengths)) for layout in layouts]
-    blocks[rows] = np.logical_or.reduce(fits)
+    blocks = headless_blocks(heads, min(layout.block for layout in layouts))
+    rows = np.flatnonzero(headless_streams(heads))
+    if rows.size:
+        lengths = [number(head[rows], 0, LENGTH_BYTES) for head in (heads.orig, heads.resp)]
+        fits = [np.logical_and(*map(layout.fits, lengths)) for layout in layouts]
+        blocks[rows] = np.logical_or.reduce(fits)
     return blocks
 
 

@@ -66,6 +66,7 @@ A TCP connection in the middle that carries no packets, or none of these; UDP of
 was not seen.
 """
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -73,14 +74,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.detectors import _columns
+from classifier.detectors._dialogue import SIDES
 from classifier.detectors._findings import Meaning, of_rows
 from classifier.detectors._headless import (
     HEAD,
     JOINED_LEAST,
     MESSAGES_LEAST,
     has_size,
-    in_blocks,
-    may_be_headless,
+    headless_blocks,
     read_headless,
 )
 from classifier.detectors._messages import (
@@ -88,7 +90,6 @@ from classifier.detectors._messages import (
     Case,
     Mask,
     Messages,
-    head_of,
     look_random,
     number,
     report,
@@ -102,7 +103,7 @@ __all__ = ["DETECTOR"]
 
 TCP, UDP = 6, 17
 LINE_BYTES = 64  # no name is longer than what is left here
-NAME_FIRST, NAME_START = b"?^", 2
+LINE = re.compile(rb"0 [?^\w]\w{0,52} 17(?:\.[0-9]{1,2})?\n")
 HEADER_BYTES, TAG_BYTES, STEP_MOST, RUN_LEAST = 16, 16, 64, 2
 PAIRED_LEAST = 2
 _PAIRING = ("proto", "orig_hi", "orig_lo", "orig_port", "resp_hi", "resp_lo", "resp_port")
@@ -120,6 +121,7 @@ IPV4, IPV6, ARP, ARP_BYTES, IPV6_BYTES, MAC_MOST, CLEAR_LEAST = (
 )
 STREAM_ACK, STREAM_SYN, STREAM_FULL = 72, 80, 1522
 STREAM_ACKS_LEAST, STREAM_LONG_LEAST, SPLIT_LEAST = 3, 1000, 2
+CLEAR_KEPT = INNER + IPV6_BYTES // 2
 FIRST_OF_TYPE = (IPV4 >> 8, IPV6 >> 8, 0)  # an EtherType's first byte, or nothing
 WIDTH = 48
 
@@ -159,32 +161,6 @@ STREAM = Meaning(
     "{value} random segments of a connection under way, of lengths that tinc's packets over TCP have",
     _FAMILY,
 )
-_NAME = np.zeros(256, np.bool_)
-_NAME[
-    np.frombuffer(b"_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", np.uint8)
-] = 1
-_DIGIT = np.zeros(256, np.bool_)
-_DIGIT[np.frombuffer(b"0123456789", np.uint8)] = 1
-
-
-def _is_line(head: NDArray[np.uint8]) -> Mask:
-    """Tell which heads, shape (n, LINE_BYTES), begin with the first line."""
-    rows = np.arange(head.shape[0])
-    sound: Mask = (head[:, 0] == ord("0")) & (head[:, 1] == ord(" "))
-    inner = _NAME[head]
-    inner[:, :NAME_START] = True
-    special = np.isin(head[:, NAME_START], np.frombuffer(NAME_FIRST, np.uint8))
-    inner[:, NAME_START] |= special
-    end = np.argmin(inner, axis=1)  # of the name; 0 where it goes on to the end
-    sound &= (end > NAME_START) & (end < LINE_BYTES - 8)
-    end = np.where(sound, end, 0)
-    for i, byte in enumerate(b" 17"):
-        sound &= head[rows, end + i] == byte
-    point = head[rows, end + 3] == ord(".")
-    at = end + 4 + _DIGIT[head[rows, end + 4]] + _DIGIT[head[rows, end + 5]]
-    minor = point & _DIGIT[head[rows, end + 4]] & (head[rows, np.minimum(at, 63)] == ord("\n"))
-    sound &= minor | (head[rows, end + 3] == ord("\n"))
-    return sound
 
 
 def _is_data(head: NDArray[np.uint8], kept: NDArray[np.int64]) -> Mask:
@@ -194,9 +170,12 @@ def _is_data(head: NDArray[np.uint8], kept: NDArray[np.int64]) -> Mask:
 
 
 def _lines(batch: FlowBatch) -> tuple[Mask, Mask]:
-    tcp = batch.flows["proto"] == TCP
-    heads = [head_of(batch, side, LINE_BYTES)[0] for side in ("orig", "resp")]
-    return tcp & _is_line(heads[0]), tcp & _is_line(heads[1])
+    """Tell in which TCP flows originator and responder begin with the line."""
+    said: Mask = np.zeros((2, batch.flows.size), np.bool_)
+    for flow in np.flatnonzero(batch.flows["proto"] == TCP).tolist():
+        for i, side in enumerate(SIDES):
+            said[i, flow] = LINE.match(_columns.head(batch, flow, side)[:LINE_BYTES]) is not None
+    return said[0], said[1]
 
 
 def _paired(column: Callable[[str], NDArray[Any]], lines: Mask) -> Mask:
@@ -309,7 +288,7 @@ def _clear(m: Messages) -> list[Case]:
     )
     ours = (size >= length) & (size <= length + MAC_MOST)
     ours |= probe & m.random(INNER, WIDTH)
-    ours &= (m.kept >= INNER + IPV6_BYTES // 2) & (m.be(0, 4) > 0)
+    ours &= (m.kept >= CLEAR_KEPT) & (m.be(0, 4) > 0)
     counts = m.run(ours, np.zeros_like(size), m.be(0, 4), STEP_MOST)
     few = 4 * m.count(~ours).sum(axis=1) <= m.count(ours).sum(axis=1)
     holds = few & (counts.min(axis=1) >= CLEAR_LEAST)
@@ -327,7 +306,7 @@ def _begins_in_clear(head: NDArray[np.uint8], kept: NDArray[np.int64]) -> Mask:
     known = ((kind == IPV4) & (head[:, INNER] >> 4 == 4)) | (kind == ARP)
     known |= (kind == IPV6) & (head[:, INNER] >> 4 == 6)
     known |= _is_probe(head, kept) & look_random(head, kept, INNER, 32)
-    return known & (kept >= INNER + IPV6_BYTES // 2) & (number(head, 0, 4) > 0)
+    return known & (kept >= CLEAR_KEPT) & (number(head, 0, 4) > 0)
 
 
 def _blocks(batch: FlowBatch) -> list[Case]:
@@ -376,14 +355,13 @@ def select(heads: Heads) -> NDArray[np.bool_]:
         some = FlowBatch(batch.flows[heads.rows[rows]], batch.packets, batch.payload)
         lines[rows] = np.logical_or(*_lines(some))
     udp = heads.has_proto(UDP)
-    chosen = (
-        lines | _may_be_joined(heads) | in_blocks(heads, may_be_headless(heads) & udp, BLOCK_BYTES)
-    )
+    chosen = lines | _may_be_joined(heads) | headless_blocks(heads, BLOCK_BYTES)
     sides = ((heads.orig, heads.orig_kept), (heads.resp, heads.resp_kept))
     for head, kept in sides:
-        rows = np.flatnonzero(udp & (kept >= HEADER_BYTES) & (head[:, :6] == 0).all(axis=1))
+        rows = np.flatnonzero(udp & (head[:, 0] == 0) & (head[:, 5] == 0) & (kept >= HEADER_BYTES))
         chosen[rows] |= _is_data(head[rows], kept[rows])
-    clear = np.flatnonzero(udp & np.isin(heads.orig[:, TYPE], FIRST_OF_TYPE))
+    clear = np.flatnonzero(udp & (heads.orig_kept >= CLEAR_KEPT) & (heads.resp_kept >= CLEAR_KEPT))
+    clear = clear[np.isin(heads.orig[clear, TYPE], FIRST_OF_TYPE)]
     for head, kept in sides:
         clear = clear[_begins_in_clear(head[clear], kept[clear])]
     chosen[clear] = True

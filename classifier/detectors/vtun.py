@@ -178,7 +178,9 @@ def select(heads: Heads) -> NDArray[np.bool_]:
         first = head[:, 0].astype(np.int64) << 8 | head[:, 1]
         framed = (first <= FRAME_MOST) & (first >= FRAME_LEAST) & (kept >= LENGTH_BYTES + HEAD)
         framed &= tcp[rows] | (first >= kept - LENGTH_BYTES)
-        framed &= (head[:, 2] == 0x45) | (head[:, 2] >> 4 == 6) | look_random(head, kept, 2, 18)
+        if framed.any():
+            packet = (head[:, 2] == 0x45) | (head[:, 2] >> 4 == 6)
+            framed &= packet | look_random(head, kept, 2, 18)
         framed |= ((first == ECHO_REQUEST) | (first == ECHO_REPLY)) & (kept >= LENGTH_BYTES)
         frames[:] = False
         frames[rows] = framed

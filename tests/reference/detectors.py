@@ -101,3 +101,65 @@ def esp(data: bytes, wire_bytes: int) -> int:
     if spi == 0:
         return 2
     return 1 if spi >= 256 and wire_bytes % 4 == 0 and sequence > 0 else 0
+
+
+Message = tuple[bytes, int]  # what was captured, and bytes on the wire
+
+
+def _loaded(side: list[Message]) -> list[Message]:
+    return [message for message in side if message[1] > 0]
+
+
+def headless(sides: list[list[Message]]) -> int:
+    """Return 1 for UDP whose messages are all random; 8 and 16 more where their sizes leave one rest."""
+    loaded = [_loaded(side) for side in sides]
+    if min(map(len, loaded)) < 4 or any(len(data) < 16 for side in loaded for data, _ in side):
+        return 0
+    first = [next(data for data, _ in side if data) for side in sides]
+    if any(len(data) < 18 for data in first):
+        return 0
+    if not all(looks_random(data[:34]) for side in loaded for data, _ in side):
+        return 0
+    if not all(looks_random(data[:16]) for data in first):
+        return 0
+    for side in loaded:
+        if any(len({data[i] for data, _ in side}) == 1 for i in range(16)):
+            return 0
+    sizes = [size for side in loaded for _, size in side]
+    return 1 + sum(block for block in (8, 16) if len({size % block for size in sizes}) == 1)
+
+
+def headless_streams(sides: list[list[Message]], streams: list[bytes]) -> int:
+    """Return 1 for TCP of which both streams begin with a length and random bytes, else 0."""
+    several = all(len(_loaded(side)) >= 2 for side in sides)
+    begun = all(len(stream) >= 18 and stream[0] <= 5 for stream in streams)
+    return int(several and begun and all(looks_random(stream[2:18]) for stream in streams))
+
+
+def chained(stream: bytes) -> bool:
+    """Tell whether a header of OpenVPN's data v2 leads by its length to one that is the same."""
+    for at in range(len(stream) - 3):
+        size = int.from_bytes(stream[at : at + 2])
+        header = stream[at + 2 : at + 6]
+        after = at + 2 + size + 2
+        ours = size < 2048 and 0x48 <= header[0] <= 0x4F and header[1] == 0
+        if ours and after + 24 <= len(stream) and stream[after : after + 4] == header:
+            return True
+    return False
+
+
+def exemption(data: bytes) -> int:
+    """Return the number of the first exemption of Wu et al. that holds, 0 for none."""
+    ones = sum(byte.bit_count() for byte in data) / len(data)
+    printable = [0x20 <= byte <= 0x7E for byte in data]
+    longest = max(map(len, "".join("x" if p else " " for p in printable).split()), default=0)
+    padded = data.ljust(3, b"\0")
+    known = padded[0] in (0x16, 0x17) and padded[1] == 3 and padded[2] <= 9
+    rules = (
+        ones <= 3.4 or ones >= 4.6,
+        len(data) >= 6 and all(printable[:6]),
+        2 * sum(printable) > len(data),
+        longest > 20,
+        known or data.startswith((b"GET ", b"PUT ", b"POST ", b"HEAD ")),
+    )
+    return next((number for number, holds in enumerate(rules, 1) if holds), 0)
