@@ -12,6 +12,9 @@ _ALPHABET = np.frombuffer(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8
 ).copy()
 
+#: Messages that are hashed side by side: vectors of 32-bit words hold as many.
+_LANES = 16
+
 
 def _strings(offsets: NDArray[np.int32], data: NDArray[np.uint8]) -> pa.StringArray:
     return pa.StringArray.from_buffers(offsets.size - 1, pa.py_buffer(offsets), pa.py_buffer(data))
@@ -83,9 +86,9 @@ def community_id_column(flows: NDArray[np.void]) -> pa.StringArray:
         flows["ip_version"].copy(),
         flows["icmp"].copy(),
         _ALPHABET,
-        np.empty(80, np.int64),
-        np.empty(5, np.int64),
-        np.empty(64, np.int64),
+        np.empty((80, _LANES), np.uint32),
+        np.empty((5, _LANES), np.uint32),
+        np.empty(44, np.int64),
         out,
     )
     offsets = np.arange(n + 1, dtype=np.int32) * _kernels.COMMUNITY_ID_BYTES

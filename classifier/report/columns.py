@@ -95,6 +95,14 @@ def string_column(texts: Sequence[str] | NDArray[np.object_]) -> pa.StringArray:
         return pa.array([_utf8(text) for text in texts], pa.string())
 
 
+def _sparse_column(texts: NDArray[np.object_], rows: NDArray[np.int64]) -> pa.StringArray:
+    """Return texts as a column, of which all but those of some rows are empty."""
+    known = pa.concat_arrays([pa.array([""]), string_column(texts[rows])])
+    place = np.zeros(texts.size, np.int32)
+    place[rows] = np.arange(1, rows.size + 1)
+    return known.take(pa.array(place))
+
+
 def _integers(flows: NDArray[np.void], name: str) -> pa.Int64Array:
     return pa.array(flows[name].astype(np.int64))
 
@@ -201,7 +209,11 @@ def observed_columns(
     pyarrow.RecordBatch, n_flows rows
     """
     flows = batch.flows
-    kind, family = string_column(identification.kind), string_column(identification.family)
+    concluded = np.flatnonzero(identification.method != "")
+    kind, family, method = (
+        _sparse_column(texts, concluded)
+        for texts in (identification.kind, identification.family, identification.method)
+    )
     application, service = _application_columns(
         names, services, identification.strength, kind, family
     )
@@ -224,7 +236,7 @@ def observed_columns(
         "family": family,
         "vpn_probability": pa.array(identification.vpn_probability),
         "strength": _STRENGTHS.take(pa.array(identification.strength)),
-        "method": string_column(identification.method),
+        "method": method,
         "evidence": _evidence_column(batch, identification),
         "decided_packet": pa.array(identification.decided_packet),
         "decided_ns": pa.array(identification.decided_ns),

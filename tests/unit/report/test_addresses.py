@@ -64,6 +64,14 @@ def test_ports_of_a_protocol_without_ports_do_not_change_the_community_id() -> N
     assert community_id_column(plain).equals(community_id_column(odd))
 
 
+@pytest.mark.parametrize("n", [15, 16, 17, 40])
+def test_ids_of_many_flows_are_those_of_each_alone(n: int) -> None:
+    flows = np.concatenate([flow_of(*BASELINE[i % len(BASELINE)][:5]) for i in range(n)])
+    flows["orig_lo"] += np.arange(n, dtype=np.uint64)
+    alone = [community_id_column(flows[i : i + 1])[0].as_py() for i in range(n)]
+    assert community_id_column(flows).to_pylist() == alone
+
+
 # RFC 5952, sections 1, 4 and 5
 @pytest.mark.parametrize(
     "text",
