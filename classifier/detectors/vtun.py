@@ -145,8 +145,11 @@ def _judge_frames(batch: FlowBatch) -> list[Evidence]:
     packet |= frame & (m.be(2, 1) >> 4 == 6) & (m.be(6, 2) == size - 40)
     packets = m.count(packet)
     blocks = frame & (size % CIPHER_BLOCK == 0) & m.random(LENGTH_BYTES, WIDTH)
-    encrypted = framed & (m.count(frame & ~blocks).sum(axis=1) == 0) & _changes(m, frame)
-    several = encrypted & (_count_sizes(m, frame) >= SIZES_LEAST)
+    encrypted = framed & (m.count(frame & ~blocks).sum(axis=1) == 0)
+    several = encrypted
+    if encrypted.any():
+        encrypted = encrypted & _changes(m, frame)
+        several = encrypted & (_count_sizes(m, frame) >= SIZES_LEAST)
     echoed = (m.count(request).max(axis=1) > 0) & (m.count(reply).max(axis=1) > 0)
     echoed &= encrypted & (n.min(axis=1) >= ECHOED_LEAST)
     begun, last = m.first(frame), m.last(frame)

@@ -24,7 +24,7 @@ WITHIN_BYTES = 1024
 
 # Columns of SignatureTable.rows.
 _CODE, _NEEDS, _OPENS, _LEAST, _MOST, _AT, _WIDTH, _ADD, _PARSER = range(9)
-_ATOM, _ATOM_STOP, _WORD, _WORD_STOP = range(9, 13)
+_ATOM, _ATOM_STOP, _WORD, _WORD_STOP, _SKIPS = range(9, 14)
 
 # Parser (see patterns.py).
 _TLS, _DTLS, _DNS, _DNS_TCP = range(1, 5)
@@ -32,17 +32,24 @@ _RTCP = 5
 
 
 @inline
-def contains(buf, start, stop, words, first, last):
-    """Tell whether lower-case ``words[first:last]`` is in ``buf[start:stop]``, in either case."""
+def contains(buf, start, stop, words, first, last, skips, word):
+    """Tell whether lower-case ``words[first:last]`` is in ``buf[start:stop]``, in either case.
+
+    Compared from its end; the last byte tells how far on the next place is where it may be (Horspool
+    1980): a search looks at a tenth of the bytes.
+    """
     n = last - first
-    for i in range(start, stop - n + 1):
-        k = 0
-        byte = buf[i]
+    i = start
+    while i + n <= stop:
+        k = n - 1
+        byte = np.int64(buf[i + k])
+        step = np.int64(skips[word, byte])
         while byte == words[first + k] or (65 <= byte <= 90 and byte + 32 == words[first + k]):
-            k += 1
-            if k == n:
+            if k == 0:
                 return True
-            byte = buf[i + k]
+            k -= 1
+            byte = np.int64(buf[i + k])
+        i += step
     return False
 
 
@@ -54,7 +61,7 @@ def match_message(buf, start, stop, wire, base, table, weak):
     agreement are in ``weak[1:]``. A question for a NetBIOS name is the number of rows, one more
     where the row opens.
     """
-    rows, atoms, words, bucket_offsets, bucket_rows = table
+    rows, atoms, words, skips, bucket_offsets, bucket_rows = table
     weak[0] = 0
     span = max(wire, stop - start)  # the head of a stream may hold more than its first segment
     bucket = base + np.int64(buf[start])
@@ -93,7 +100,8 @@ def match_message(buf, start, stop, wire, base, table, weak):
                 continue
         if rows[r, _WORD_STOP] > rows[r, _WORD]:
             end = min(stop, start + WITHIN_BYTES)
-            if not contains(buf, start, end, words, rows[r, _WORD], rows[r, _WORD_STOP]):
+            first, last, word = rows[r, _WORD], rows[r, _WORD_STOP], rows[r, _SKIPS]
+            if not contains(buf, start, end, words, first, last, skips, word):
                 continue
         # The part of the message that a parser sees: all, or what a length before it covers.
         parser = rows[r, _PARSER]

@@ -102,13 +102,16 @@ class SignatureTable(NamedTuple):
 
     Attributes
     ----------
-    rows : ndarray of int64, shape (n_rows, 13)
+    rows : ndarray of int64, shape (n_rows, 14)
         Application code, needs, opens, least size, greatest size, length offset, width, addend,
-        parser, first and last atom (half-open), first and last byte of ``words`` (half-open).
+        parser, first and last atom (half-open), first and last byte of ``words`` (half-open), row
+        of ``skips``.
     atoms : ndarray of int64, shape (n_atoms, 4)
         Offset, mask, least, greatest.
     words : ndarray of uint8
-        Lower-cased characters of all ``within``.
+        Lower-cased characters of all ``within``, each once.
+    skips : ndarray of uint8, shape (n_words, 256)
+        How far behind a place that ends in a byte the next one is where the word may stand.
     bucket_offsets : ndarray of int64, shape (513,)
         Buckets of TCP by first byte, then those of UDP.
     bucket_rows : ndarray of int32, shape (n, 5)
@@ -119,6 +122,7 @@ class SignatureTable(NamedTuple):
     rows: NDArray[np.int64]
     atoms: NDArray[np.int64]
     words: NDArray[np.uint8]
+    skips: NDArray[np.uint8]
     bucket_offsets: NDArray[np.int64]
     bucket_rows: NDArray[np.int32]
 
@@ -186,6 +190,15 @@ def _rarest(atoms: list[Atom]) -> Atom:
     return min(beyond, key=lambda atom: (_commonness(*atom[1:]), atom[0]), default=(0, 0, 0, 0))
 
 
+def _skips(word: bytes) -> list[int]:
+    """Return for each byte how far from a word's end it stands before it; else the whole length."""
+    found = [len(word)] * 256
+    for i, byte in enumerate(word[:-1]):
+        for either in {byte, *bytes([byte]).upper()}:
+            found[either] = len(word) - 1 - i
+    return found
+
+
 def compile_signatures(signatures: tuple[Signature, ...]) -> SignatureTable:
     """Turn signatures into the arrays that ``match_message`` reads.
 
@@ -196,12 +209,16 @@ def compile_signatures(signatures: tuple[Signature, ...]) -> SignatureTable:
     """
     rows: list[tuple[int, ...]] = []
     atoms: list[Atom] = []
-    words = bytearray()
+    words: dict[bytes, tuple[int, int, int]] = {b"": (0, 0, 0)}
+    length_of_words = 0
     buckets: list[list[tuple[int, ...]]] = [[] for _ in range(512)]
     for signature in signatures:
         code = APPLICATIONS.index(signature.application)
-        word = (len(words), len(words) + len(signature.within))
-        words += signature.within.lower().encode("latin-1")
+        word = signature.within.lower().encode("latin-1")
+        if word not in words:
+            span = (length_of_words, length_of_words + len(word))
+            words[word] = (*span, len(words))
+            length_of_words += len(word)
         offset, width, add = signature.length
         for way in parse_pattern(signature.pattern):
             entry = (len(rows), *_rarest(way))
@@ -212,12 +229,13 @@ def compile_signatures(signatures: tuple[Signature, ...]) -> SignatureTable:
                         buckets[base + byte].append(entry)
             span = (len(atoms), len(atoms) + len(way))
             facts = (code, signature.needs, int(signature.opens), least, signature.size[1])
-            rows.append((*facts, offset, width, add, int(signature.parser), *span, *word))
+            rows.append((*facts, offset, width, add, int(signature.parser), *span, *words[word]))
             atoms += way
     return SignatureTable(
-        np.array(rows, np.int64).reshape(-1, 13),
+        np.array(rows, np.int64).reshape(-1, 14),
         np.array(atoms, np.int64).reshape(-1, 4),
-        np.frombuffer(bytes(words) or b"\0", np.uint8).copy(),
+        np.frombuffer(bytearray(b"".join(words) or b"\0"), np.uint8),
+        np.array([_skips(word) for word in words], np.uint8),
         np.cumsum([0, *map(len, buckets)]).astype(np.int64),
         np.array(list(itertools.chain(*buckets)), np.int32).reshape(-1, 5),
     )

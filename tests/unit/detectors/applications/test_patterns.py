@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from classifier.detectors.applications._kernels import contains
 from classifier.detectors.applications.patterns import (
     BOTH,
     PORT,
@@ -65,6 +68,17 @@ def test_buckets_ask_first_for_the_byte_that_is_rarest_and_not_the_first() -> No
     table = compile_signatures(tuple(Signature("dns", UDP, p, "x") for p in patterns))
     asked = {row[0]: tuple(row[1:]) for row in table.bucket_rows.tolist()}
     assert asked == {0: (3, 255, 7, 7), 1: (4, 255, 0, 0), 2: (0, 0, 0, 0), 3: (3, 0xF0, 16, 16)}
+
+
+@given(st.text("aAbBzZ @{", max_size=60), st.text("aAbBzZ @{", min_size=1, max_size=5))
+def test_a_word_is_found_wherever_it_is_in_either_case(text: str, word: str) -> None:
+    others = (Signature("dns", UDP, "00", "x", within=some) for some in ("other", word, "other"))
+    table = compile_signatures(tuple(others))
+    first, last, number = table.rows[1, 11:14].tolist()
+    assert table.rows[0, 11:14].tolist() == table.rows[2, 11:14].tolist()
+    data = b"<" + text.encode() + b">"
+    found = contains(data, 1, len(data) - 1, table.words, first, last, table.skips, number)
+    assert found == (word.lower() in text.lower())
 
 
 def test_the_least_size_covers_every_byte_that_is_read() -> None:
