@@ -90,3 +90,75 @@ def seal(
 def crypto(offset: int, data: bytes) -> bytes:
     """Return a CRYPTO frame (RFC 9000 19.6)."""
     return b"\x06" + (bytes([offset]) if offset < 64 else number(offset)) + number(len(data)) + data
+
+
+def _take(data: bytes) -> tuple[int, bytes]:
+    """Return the number of variable length that comes first, and what follows; IndexError if cut."""
+    size = 2 ** (data[0] >> 6)
+    if size > len(data):
+        raise IndexError
+    return int.from_bytes(data[:size]) % 2 ** (8 * size - 2), data[size:]
+
+
+def pieces(frames: bytes) -> list[tuple[int, bytes]]:
+    """Return offset and bytes of CRYPTO frames, up to the first frame that cannot be read."""
+    found = []
+    rest = frames
+    try:
+        while rest:
+            kind, rest = rest[0], rest[1:]
+            if kind in (2, 3):
+                numbers = []
+                while len(numbers) < 4 or len(numbers) < 4 + 2 * numbers[2] + 3 * (kind == 3):
+                    value, rest = _take(rest)
+                    numbers.append(value)
+            elif kind in (6, 8):
+                offset, rest = _take(rest)
+                size, rest = _take(rest)
+                found.append((offset, rest[:size]))
+                rest = rest[size:]
+            elif kind > 1:
+                break
+    except IndexError:
+        pass
+    return found
+
+
+def joined(packets: list[bytes], most_pieces: int, most_bytes: int) -> bytes:
+    """Return what CRYPTO frames hold from offset 0 on up to the first hole."""
+    found = [piece for frames in packets for piece in pieces(frames) if piece[0] < most_bytes]
+    stream = b""
+    for offset, data in sorted(found[:most_pieces]):
+        if offset > len(stream):
+            break
+        stream += data[len(stream) - offset :]
+    return stream[:most_bytes]
+
+
+def initials(datagram: bytes, versions: set[int]) -> list[tuple[int, int, int, int, int, int]]:
+    """Return version, identifier (half-open), beginning, number and end of a datagram's packets."""
+    found = []
+    start = 0
+    try:
+        while len(datagram) - start >= 29 and datagram[start] >= 0xC0:
+            version = int.from_bytes(datagram[start + 1 : start + 5])
+            initial = (datagram[start] >> 4) % 4 == (version == 0x6B3343CF)
+            reserved = all(version >> shift & 15 == 10 for shift in (0, 8, 16, 24))
+            if start == 0 and not (initial and (reserved or version in versions)):
+                break
+            end = start + 6 + datagram[start + 5]
+            at = end + 1 + datagram[end]
+            retry = (datagram[start] >> 4) % 4 == 3 + (version == 0x6B3343CF)
+            if initial:
+                size, rest = _take(datagram[at:])
+                at = len(datagram) - len(rest) + size
+            size, rest = _take(datagram[at:])
+            at = len(datagram) - len(rest)
+            if retry or end - start - 6 > 20 or at + size > len(datagram):
+                break
+            if initial and size >= 20:
+                found.append((version, start + 6, end, start, at, at + size))
+            start = at + size
+    except IndexError:
+        pass
+    return found

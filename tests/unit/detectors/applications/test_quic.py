@@ -2,15 +2,19 @@
 
 import itertools
 
+import numpy as np
 import pytest
 from build import F, P, batch
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import quic as twin
 from reference.quic import SALTS, crypto, seal
 from reference.quic import keys as keys_of
 from reference.tls import ja4, parse_hello
 from unit.detectors.applications.examples import UDP, be, h
 from unit.detectors.applications.test_tls import hello
 
-from classifier.detectors.applications import name_applications, quic
+from classifier.detectors.applications import _quic_kernels, name_applications, quic
 from classifier.detectors.interface import Names
 
 IDENTIFIER = h("8394c8f03e515708")
@@ -208,7 +212,7 @@ def test_the_work_for_a_flow_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_no_more_than_so_many_frames_are_read() -> None:
     scattered = b"".join(crypto(i, HELLO[i : i + 1]) for i in range(len(HELLO)))
-    assert len(HELLO) > quic.MOST_PIECES
+    assert len(HELLO) > _quic_kernels.MOST_PIECES
     assert read(seal(scattered, IDENTIFIER)) == ("example.com", "")
     pairs = b"".join(crypto(i, HELLO[i : i + 2]) for i in range(0, len(HELLO), 2))
     assert read(seal(pairs, IDENTIFIER)) == WHOLE
@@ -254,3 +258,78 @@ def test_googles_own_hello_has_its_name_in_the_clear() -> None:
 def test_googles_own_hello_is_cut_without_harm(cut: int) -> None:
     assert quic.google_name(chlo(b"google.com")[:cut]) in (b"", b"google.com")
     assert quic.google_name(b"CHLO" + h("ffff 0000") + b"SNI\0" + h("ffffffff")) == b""
+
+
+FRAMES = st.one_of(
+    st.builds(crypto, st.integers(0, 12), st.binary(max_size=6)),
+    st.builds(crypto, st.sampled_from([4090, 4095, 4096, 20000]), st.binary(max_size=9)),
+    st.sampled_from(
+        [b"\0", b"\0\0\0", b"\1", h("02 05 00 01 00 0203"), h("03 05 00 00 00 01 02 03")]
+    ),
+    st.sampled_from(
+        [h("08 00 02 6162"), h("06 ff"), h("06 00 7f"), h("1c 00"), h("02 05 00 7fff 00")]
+    ),
+    st.binary(max_size=5),
+)
+PACKETS = st.lists(st.lists(FRAMES, max_size=9).map(b"".join), max_size=3)
+
+
+@given(st.lists(PACKETS, min_size=1, max_size=4))
+def test_crypto_frames_are_joined_as_the_twin_does(flows: list[list[bytes]]) -> None:
+    every = [packet for packets in flows for packet in packets]
+    spans = np.cumsum([0, *map(len, every)])
+    borders = np.cumsum([0, *map(len, flows)])
+    joined = np.zeros(len(flows) * _quic_kernels.MOST_BYTES, np.uint8)
+    sizes = np.zeros(len(flows), np.int64)
+    data = np.frombuffer(bytearray(b"".join(every)), np.uint8)
+    _quic_kernels.join_crypto(data, spans, borders, joined, sizes)
+    for i, packets in enumerate(flows):
+        start = i * _quic_kernels.MOST_BYTES
+        found = joined[start : start + sizes[i]].tobytes()
+        assert found == twin.joined(packets, _quic_kernels.MOST_PIECES, _quic_kernels.MOST_BYTES)
+
+
+def test_a_long_hello_is_cut_and_no_more_pieces_than_allowed_are_joined() -> None:
+    long = b"".join(crypto(at, bytes([at // 500]) * 500) for at in range(0, 6000, 500))
+    scattered = b"".join(crypto(at, b"x") for at in range(300))
+    for frames, size in ((long, 4096), (scattered, 200)):
+        expected = twin.joined([frames], _quic_kernels.MOST_PIECES, _quic_kernels.MOST_BYTES)
+        joined, sizes = np.zeros(4096, np.uint8), np.zeros(1, np.int64)
+        spans = np.array([0, len(frames)])
+        data = np.frombuffer(bytearray(frames), np.uint8)
+        _quic_kernels.join_crypto(data, spans, np.array([0, 1]), joined, sizes)
+        assert joined[: sizes[0]].tobytes() == expected
+        assert len(expected) == size
+
+
+SEALED = [
+    seal(PADDED, IDENTIFIER),
+    seal(FRAME, IDENTIFIER, version=0x6B3343CF, token=b"t" * 70),
+    seal(bytes(20), IDENTIFIER, version=0x0A1A2A3A),
+    h("e000000001 04 01020304 00 4015") + bytes(21),  # a packet of 0-RTT's form
+    h("c000000001 15") + bytes(60),
+    h("c000000001 00 00 00 13") + bytes(19),
+]
+
+
+@st.composite
+def datagrams(draw: st.DrawFn) -> bytes:
+    data = bytearray(b"".join(draw(st.lists(st.sampled_from(SEALED), min_size=1, max_size=3))))
+    for at in draw(st.lists(st.integers(0, 60), max_size=2)):
+        if at < len(data):
+            data[at] = draw(st.sampled_from([0, 1, 20, 21, 0x40, 0x7F, 0xC0, 0xD0, 0xF0, 0xFF]))
+    return bytes(data[: draw(st.just(len(data)) | st.integers(0, len(data)))])
+
+
+@given(st.lists(st.lists(datagrams(), max_size=3), min_size=1, max_size=3))
+def test_initial_packets_are_found_where_the_twin_finds_them(flows: list[list[bytes]]) -> None:
+    some = batch(*[F(UDP, [P(i % 2, d) for i, d in enumerate(sent)]) for sent in flows])
+    versions = set(quic._VERSIONS.tolist())
+    sent_from = [(place, i % 2, d) for place, sent in enumerate(flows) for i, d in enumerate(sent)]
+    starts = some.packets["start"].tolist()
+    expected = [
+        [place, side, row, version, *(start + at for at in where)]
+        for row, (start, (place, side, data)) in enumerate(zip(starts, sent_from, strict=True))
+        for version, *where in twin.initials(data, versions)
+    ]
+    assert quic.find_packets(some, np.arange(len(flows))).tolist() == expected
