@@ -200,7 +200,8 @@ def join_crypto(data, spans, borders, joined, sizes):
         for k in range(borders[i], borders[i + 1]):
             n = _read_crypto(data, spans[k], spans[k + 1], pieces, n)
         for k in range(1, n):
-            kept[:] = pieces[k]
+            for j in range(3):
+                kept[j] = pieces[k, j]
             low, high = np.int64(0), np.int64(k)  # by halves: comparing may take many bytes
             while low < high:
                 middle = (low + high) >> 1
@@ -209,8 +210,10 @@ def join_crypto(data, spans, borders, joined, sizes):
                 else:
                     low = middle + 1
             for place in range(k, low, -1):
-                pieces[place] = pieces[place - 1]
-            pieces[low] = kept
+                for j in range(3):
+                    pieces[place, j] = pieces[place - 1, j]
+            for j in range(3):
+                pieces[low, j] = kept[j]
         known = np.int64(0)
         for k in range(n):
             offset, start, size = pieces[k, 0], pieces[k, 1], pieces[k, 2]
