@@ -33,7 +33,7 @@ _COLON, _DOT = 58, 46
 # Longs of a state.
 _V4_TOP, _V4_WORDS, _V6_TOP, _V6_WORDS, _SHAPE = 0, 1, 2, 3, 4
 _ENTRIES, _MATCHES, _NOTHING, _TEXT, _WHOLE, _IPV4, _IPV6 = 12, 13, 14, 15, 16, 17, 18
-_SIDES, _PROTOS, _64, _HEXADECIMAL, _SCRATCH = 19, 20, 21, 22, 23
+_SIDES, _PROTOS, _TIMES, _64, _HEXADECIMAL, _SCRATCH = 19, 20, 21, 22, 23, 24
 
 # Longs of an entry, words of an entry; an object's type is its second long.
 _ENTRY_LONGS, _ENTRY_WORDS, _TO, _SCOPE, _NEXT, _TYPE = 4, 8, 1, 2, 6, 1
@@ -61,15 +61,16 @@ def state_of(
     matches: NDArray[np.object_],
     sides: dict[Any, int],
     protos: dict[Any, int],
+    times: dict[str, int],
 ) -> tuple[NDArray[np.int64], list[Any]]:
     """Return the state of a table, and what must live as long as it is used.
 
     ``matches`` (n_rows,) has None where no match was made yet; ``sides`` and ``protos`` give the scope
-    that asks for a side or for a protocol's name.
+    that asks for a side or for a protocol's name, ``times`` the nanoseconds of texts that were read.
     """
     assert entries.dtype == ENTRY
     arrays: list[NDArray[Any]] = [ranges.v4_top, ranges.v4_words, ranges.v6_top, ranges.v6_words]
-    objects = [None, str, int, IPv4Address, IPv6Address, sides, protos, 64]
+    objects = [None, str, int, IPv4Address, IPv6Address, sides, protos, times, 64]
     numbers = [array.ctypes.data for array in arrays]
     numbers += ranges.shape.view(np.int64).tolist()
     numbers += [entries.ctypes.data, matches.ctypes.data, *map(id, objects), _DIGITS.ctypes.data, 0]
@@ -88,9 +89,7 @@ def find_match(own: int, args: int, _: int) -> int:
     asked = _scope_of(state, read_long(args, 2), read_long(args, 3), read_long(args, 4))
     timed = at != nothing
     if timed:
-        if read_long(at, _TYPE) != read_long(state, _WHOLE):
-            return _new_int(_ASK)
-        at = _whole(at)
+        at = _time_of(state, at)
     if row == _ASK or asked == _ASK or at == _ASK:
         return _new_int(_ASK)
     if timed or asked != ACTIVE_ONLY:
@@ -134,6 +133,17 @@ def _whole(number: int) -> int:
         _clear()
         return _ASK
     return value
+
+
+def _time_of(state: int, at: int) -> int:
+    """Return a time in nanoseconds with its sign, or `_ASK`."""
+    if read_long(at, _TYPE) == read_long(state, _TEXT):
+        at = _in_dict(read_long(state, _TIMES), at)
+        if at == 0:
+            return _ASK
+    elif read_long(at, _TYPE) != read_long(state, _WHOLE):
+        return _ASK
+    return _whole(at)
 
 
 def _scope_of(state: int, side: int, proto: int, port: int) -> int:

@@ -258,7 +258,7 @@ def find_small_v4(addresses: NDArray[np.uint32], ranges: Ranges, out: NDArray[np
                 todo += 1 if found[i] < NOT_FOUND else 0
             for k in range(todo):
                 i = index[k]
-                found[i] = _follow(np.uint64(found[i]), np.uint64(asked[i]), words)
+                found[i] = _follow(np.uint64(found[i] & _NONE), np.uint64(asked[i]), words)
 
 
 @kernel

@@ -224,7 +224,12 @@ class Table:
         if not type_in_head():
             return
         self._held = state_of(
-            self._index.active, self._index.entries, self._matches, _SIDE_SCOPES, _PROTO_SCOPES
+            self._index.active,
+            self._index.entries,
+            self._matches,
+            _SIDE_SCOPES,
+            _PROTO_SCOPES,
+            _times,
         )
         with contextlib.suppress(OSError):  # installed without sources
             self._ask = builtin(find_match, int(self._held[0].ctypes.data))
@@ -487,6 +492,9 @@ def query_proto(proto: str | int | None) -> int | None:
         raise QueryError(problem, path="proto", remedy=remedy) from None
 
 
+_times: dict[str, int] = {}  # texts that were asked, as nanoseconds
+
+
 def _time_ns(at: str | int | datetime.datetime) -> int:
     """Return a time in UTC nanoseconds."""
     if isinstance(at, datetime.datetime):
@@ -496,12 +504,14 @@ def _time_ns(at: str | int | datetime.datetime) -> int:
     try:
         if not isinstance(at, str):
             raise BadField(f"{at!r} is not a time", "write ISO 8601 or nanoseconds since 1970")
-        return _text_ns(at)
+        known = _times.get(at)
+        if known is None:
+            if len(_times) >= _KEPT_QUESTIONS:
+                _times.clear()
+            known = _times[at] = parse_time(at)
+        return known
     except BadField as error:
         raise QueryError(error.problem, path="at", remedy=error.remedy) from None
-
-
-_text_ns = lru_cache(_KEPT_QUESTIONS)(parse_time)
 
 
 def _ranges_of(arrays: dict[str, NDArray[Any]], kind: str) -> Ranges | None:

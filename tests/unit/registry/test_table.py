@@ -11,6 +11,7 @@ import build
 import numpy as np
 import pytest
 
+from classifier._jit import plain
 from classifier.errors import ClassifierError, RegistryError
 from classifier.registry import (
     NEAR_MISSES,
@@ -165,6 +166,13 @@ def test_many_addresses_at_once_equal_one_at_a_time(table):
     for i in range(0, 5003, 5):
         match = compiled.lookup(ipaddress.IPv6Address(int(wide[i, 0]) << 64 | int(wide[i, 1])))
         assert found[i] == (-1 if match is None else match.row)
+
+
+def test_a_crowded_block_that_is_split_twice_is_read_while_nothing_is_compiled(table):
+    compiled = table(*(entry(f"10.0.0.{n}") for n in range(0, 256, 2)))
+    asked = v4(*(f"10.0.0.{n}" for n in range(256)))
+    with plain(True):
+        assert compiled.match(asked).tolist() == [-1 if n % 2 else n // 2 for n in range(256)]
 
 
 def test_arrays_of_any_kind_of_storage_are_one_type_to_the_kernels(table):
