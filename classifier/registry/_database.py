@@ -229,6 +229,8 @@ def connected(source: str, *, write: bool = False) -> Iterator["Connection"]:
             remedy = "another program is writing to it; try again when it is done"
         elif "is full" in reason:
             remedy = "make room on the disk; nothing was recorded"
+        elif "unable to open" in reason:
+            remedy = "its folder must be there, and both must be yours to read and write"
         raise kind(f"the database says: {reason}", path=name, remedy=remedy) from error
     finally:
         engine.dispose()
