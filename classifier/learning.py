@@ -13,6 +13,7 @@ import numpy as np
 from classifier.errors import ClassifierError, ModelError
 from classifier.model.bench import KINDS
 from classifier.model.files import load_model, save_model, write_card
+from classifier.model.measures import BASE_RATES, restated_precision
 from classifier.model.training import SHARE_LIKE, Examples, Outcome, train
 from classifier.tables import FAMILIES, PREVALENCE, Kind
 
@@ -203,7 +204,7 @@ def card_text(model: "Model") -> str:
 def _card_text(model: "Model") -> str:
     card, report = model.card, model.card["report"]
     far = report.get("scenarios_left_out", True)
-    by_rate = report["in_scope"]["precision_at_base_rate"]
+    splits = _SPLITS[: 1 + far]
     lines = [
         f"# {model.name}",
         "",
@@ -236,8 +237,7 @@ def _card_text(model: "Model") -> str:
         + "; ".join(
             f"{words} {_share(by['0.01'])} are found at 1 % false and {_share(by['0.001'])} at 0.1 %"
             for words, by in (
-                (words, report[f"{key}together"]["hidden_by_capture"])
-                for key, words in _SPLITS[: 1 + report.get("scenarios_left_out", True)]
+                (words, report[f"{key}together"]["hidden_by_capture"]) for key, words in splits
             )
         )
         + ".",
@@ -252,11 +252,18 @@ def _card_text(model: "Model") -> str:
         lines.append(f"| {name} | {row['flows']} | {row['found']} | {without} | {at} |")
     lines += [
         "",
-        "Precision at 0.5, restated to other shares of tunnels: "
-        + ", ".join(
-            f"{float(rate):.2%}: {_share(by_rate[rate])}" for rate in sorted(by_rate, key=float)
-        )
-        + ".",
+        "## Precision at 0.5 where tunnels are rarer",
+        "",
+        "Of flows it is asked about; in brackets what the 95 % intervals of both rates leave open.",
+        "",
+        "| share of tunnels | " + " | ".join(words for _, words in splits) + " |",
+        "|---" * (1 + len(splits)) + "|",
+        *(
+            f"| {rate:.2%} | "
+            + " | ".join(_precision(report[f"{key}in_scope"], rate) for key, _ in splits)
+            + " |"
+            for rate in BASE_RATES
+        ),
         "",
         "## Features, in order",
         "",
@@ -348,6 +355,17 @@ def _line(name: str, row: dict[str, Any]) -> str:
         f"{row['calibration_error']:.4f}" if row["calibration_error"] is not None else "-",
     )
     return f"| {name} | {' | '.join(cells)} |"
+
+
+def _precision(row: dict[str, Any], base_rate: float) -> str:
+    """Return precision at another share of tunnels, and what the rates behind it leave open."""
+    at = row["precision_at_base_rate"][f"{base_rate:g}"]
+    recall, false = row["recall_interval"], row["false_rate_interval"]
+    if at is None or recall is None or false is None:
+        return "-"
+    worst = restated_precision(recall[0], false[1], base_rate)
+    best = restated_precision(recall[1], false[0], base_rate)
+    return f"{at:.1%} ({worst:.1%} to {best:.1%})"
 
 
 def _share(value: float | None) -> str:

@@ -37,6 +37,8 @@ def learning_curve(points: Sequence[Mapping[str, Any]]) -> "Figure":
         axes.fill_between(captures, low, high, color=colour, alpha=0.15, lw=0)
     if points:
         axes.set_xscale("log")
+        axes.set_xticks(captures, [f"{n:,.0f}" for n in captures], minor=False)
+        axes.minorticks_off()
     axes.set_title("On captures left out, 95 % over captures", loc="left")
     axes.set_xlabel("captures in training")
     axes.set_ylabel("share")
@@ -54,15 +56,18 @@ def importance(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> "
     names : mapping of str to str
         Words for the kinds.
     """
-    figure, axes = axes_of(6.4, 0.8 + 0.45 * max(len(rows), 1))
+    figure, axes = axes_of(7.2, 0.8 + 0.45 * max(len(rows), 1))
     lost = [row["auc_lost"] for row in rows]
     low, high = np.array([row["auc_lost_range"] for row in rows]).reshape(-1, 2).T
     errors = np.abs(np.array([np.array(lost) - low, high - np.array(lost)]))
-    words = [f"{label_of(names.get(row['kind'], row['kind']))} ({row['columns']})" for row in rows]
+    words = [
+        f"{label_of(names.get(row['kind'], row['kind']), 60)} ({row['columns']})" for row in rows
+    ]
     axes.barh(words, lost, xerr=errors, color=_BLUE, ecolor=_GREY, capsize=3)
     axes.invert_yaxis()
-    axes.set_title("Area under ROC lost on captures left out", loc="left")
-    axes.set_xlabel("least to greatest of the repeats")
+    axes.locator_params(axis="x", nbins=4)
+    axes.set_title("Area under ROC lost", loc="left")
+    axes.set_xlabel("on captures left out, least to greatest of the repeats")
     return figure
 
 
@@ -80,12 +85,15 @@ def reliability(bins: Sequence[Sequence[float]]) -> "Figure":
         low, high = wilson(round(share * n), int(n)) or (share, share)
         errors = [[max(share - low, 0.0)], [max(high - share, 0.0)]]
         axes.errorbar(said, share, yerr=errors, fmt="o", color=_BLUE, capsize=3)
-        axes.annotate(f"n={int(n):,}", (said, share), xytext=(6, -10 if share else 6),
-                      textcoords="offset points", size=8)  # fmt: skip
+        axes.annotate(
+            f"n={int(n):,}", (said, share), xytext=(2, -3 if share > 0.3 else 3), size=7,
+            textcoords="offset points", rotation=-60 if share > 0.3 else 60,
+            va="top" if share > 0.3 else "bottom",
+        )  # fmt: skip
     axes.set_title("On scenarios left out", loc="left")
     axes.set_xlabel("stated probability of a tunnel")
     axes.set_ylabel("share that are tunnels, 95 % interval")
     axes.set_xlim(-0.05, 1.12)
     axes.set_ylim(-0.05, 1.08)
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="lower right")
     return figure

@@ -73,9 +73,10 @@ def axes_of(width: float = 6.4, height: float = 3.6) -> "tuple[Figure, Axes]":
     return figure, axes
 
 
-def label_of(text: object) -> str:
+def label_of(text: object, limit: int = 30) -> str:
     """Return a word that any font has and that is not taken for mathematics."""
-    return safe_text(text, 30).encode("ascii", "backslashreplace").decode().replace("$", "\\$")
+    shown = safe_text(text, limit).replace("\u2026", "...")
+    return shown.encode("ascii", "backslashreplace").decode().replace("$", "\\$")
 
 
 def svg(figure: "Figure") -> str:

@@ -17,14 +17,15 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 
 import classifier
 from classifier.errors import ClassifierError, ModelError, ModelMismatchError
-from classifier.learning import card_text, write_plots
+from classifier.learning import _precision, card_text, write_plots
 from classifier.model import FEATURE_NAMES
 from classifier.model.bench import KINDS, SHARES, kind_of
 from classifier.model.files import load_model, save_model
 from classifier.model.learned import BASE_PROBABILITY, NAMED_PROBABILITY, shrunk, unasked
+from classifier.model.measures import measure
 from classifier.model.novelty import BEYOND
 from classifier.model.training import Examples, Outcome, capture_weights, evaluate, train
-from classifier.report.plots import have_matplotlib
+from classifier.report.plots import have_matplotlib, label_of
 
 SIZE, ONES = FEATURE_NAMES.index("orig_size_mean"), FEATURE_NAMES.index("orig_seg1_ones")
 
@@ -118,9 +119,19 @@ def test_a_card_says_what_was_measured_and_plots_are_drawn(
     ]
     for path in paths:
         ElementTree.parse(path)
+    assert "\\" not in label_of("sizes of the first packets, all together")
     drawn = paths[2].read_bytes()
     write_plots(outcome, tmp_path)
     assert paths[2].read_bytes() == drawn
+
+
+def test_no_false_call_among_few_flows_is_not_sold_as_certainty() -> None:
+    row = measure(np.repeat([1, 0], [100, 900]), np.repeat([0.9, 0.1], [100, 900])).to_json()
+    said = _precision(row, 0.0001)
+    assert said.startswith("100.0% (")
+    worst = float(said.split("(")[1].split("%")[0])
+    # 0 of 900 is up to 0.425 %, 100 of 100 no less than 96.3 %
+    assert worst == pytest.approx(100 * 0.963e-4 / (0.963e-4 + 0.00425), abs=0.1)
 
 
 def test_a_capture_specific_mark_fools_a_random_split_and_not_a_grouped_one() -> None:
