@@ -55,7 +55,8 @@ class FlowPackets(FlowRows):
         Returns
         -------
         X : pandas.DataFrame
-            Rows of ``features``.
+            Rows of ``features``. One that no flow of these captures has is a column of NaN, which
+            scikit-learn's histogram boosting refuses: ``X.dropna(axis="columns", how="all")``.
         y : ndarray of int8, shape (n,)
             1 where the label says VPN.
         groups : ndarray of object (str), shape (n,)

@@ -185,6 +185,14 @@ def test_python_page_runs_from_top_to_bottom(
     assert [(e.flow, e.packet, e.detail) for e in seen] == [(0, 1, "discovery message, packet 2")]
 
 
+def test_model_and_feature_pages_run(tmp_path: Path) -> None:
+    path = tmp_path / "pages.py"
+    code = blocks("docs/model.md", "python") + blocks("docs/features.md", "python")
+    path.write_text("\n".join(code), encoding="utf-8")
+    names = executed(path)
+    assert names["again"].flows["vpn_probability"].max() > 0.9
+
+
 def test_python_page_names_every_parameter_and_member() -> None:
     import inspect
 
