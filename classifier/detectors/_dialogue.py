@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from classifier.detectors._columns import head
+from classifier.detectors._columns import head, row_of_payload
 from classifier.tables import Evidence, FlowBatch, Strength
 
 __all__ = ["Dialogue", "report", "row_of_byte"]
@@ -46,6 +46,12 @@ class Dialogue:
     def packets_of_server(self) -> int:
         """Return how many packets the server sent: none in a capture of one direction."""
         return int(self.batch.flows[f"{SIDES[1 - self.client_side]}_packets"][self.flow])
+
+    def is_cut(self) -> bool:
+        """Tell whether a snaplen took the end of the client's first payload."""
+        row = row_of_payload(self.batch, self.flow, self.client_side)
+        p = self.batch.packets[row]
+        return int(p["stop"] - p["start"]) < int(p["payload_bytes"])
 
     def more(self, said: int, answered: int) -> bool:
         """Tell whether either side sent more than that many bytes."""

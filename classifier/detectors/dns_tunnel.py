@@ -415,7 +415,7 @@ def _judge(packets, payload, flow, hashes, hit):
             n_answers += 1
             continue
         n_answers += 1
-        unread = unread or (kind == VERSION and stop - start < wire)
+        unread = unread or ((kind == VERSION or kind == CONTROL) and stop - start < wire)
         n_data += wire - query_wire >= ANSWER_DATA
         if name_end <= 0:
             continue
@@ -452,7 +452,7 @@ def _judge(packets, payload, flow, hashes, hit):
         hit[MEANING], hit[VALUE] = IODINE_PINGS, n_pings
         hit[STARTS], hit[FIRST], hit[LAST] = 0, first_ping, ping_row
         return True
-    if hit[MEANING] != 0 and (n_answers == 0 or (unread and hit[MEANING] == IODINE_ASKED)):
+    if hit[MEANING] != 0 and (n_answers == 0 or unread):
         return True
     hit[STARTS], hit[FIRST], hit[LAST] = 0, flow.packets_start, flow.packets_stop - 1
     if n_names < NAMES_LEAST or end == 0 or not _is_tunnel_zone(payload, zone, end):

@@ -17,7 +17,7 @@ Strength
 --------
 Proof: request, an answer of 2xx, and data behind either. Strong: both without data behind them, or
 the request where nothing of the server's direction was captured, or refused as a proxy refuses: 403,
-407, 500, 502, 503 or 504. No tunnel comes of it, but request and answer are the protocol's. Weak: the
+407, 500, 502, 503 or 504; either also where a snaplen cut the request's first line. No tunnel comes of it, but request and answer are the protocol's. Weak: the
 request with any other answer, as servers that are no proxy give it, or without one. A request
 repeated on the same connection after 407 counts as the first would have.
 
@@ -49,6 +49,8 @@ MOST_REQUESTS = 8  # on one connection: each but the last was refused
 REQUEST = re.compile(
     rb"CONNECT (?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,255}):[0-9]{1,5} HTTP/1\.[01]\r?\n"
 )
+# What a snaplen may leave of that line
+BEGUN = re.compile(rb"CONNECT [][A-Za-z0-9._~:-]{4,}(?: [HTP/1.0]{0,8}\r?)?\Z")
 ANSWER = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r\n]")
 REFUSALS = frozenset({"403", "407", "500", "502", "503", "504"})  # of a proxy, RFC 9110 15.5, 15.6
 EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
@@ -75,7 +77,7 @@ def _later(d: Dialogue) -> re.Match[bytes] | None:
 def _judge(d: Dialogue) -> Evidence | None:
     request = REQUEST.match(d.client)
     if request is None:
-        return None
+        return _judge_cut(d) if BEGUN.match(d.client) and d.is_cut() else None
     if not d.server:
         alone = d.packets_of_server() == 0
         strength = Strength.STRONG if alone else Strength.WEAK
@@ -107,6 +109,18 @@ def _judge(d: Dialogue) -> Evidence | None:
     elif said > 0 and answered > 0 and d.more(said, answered):
         strength, text = Strength.PROOF, f"{text}, data behind them"
     return report(d, _NAME, strength, text, said=request.end(), answered=answer.end())
+
+
+def _judge_cut(d: Dialogue) -> Evidence | None:
+    """Judge a request whose first line a snaplen cut, by what was answered."""
+    answer = ANSWER.match(d.server)
+    if answer is None:
+        return None
+    code = answer[1].decode()
+    agreed = code[0] == "2" or code in REFUSALS
+    text = f"CONNECT request, cut before its end, answered {code}"
+    strength = Strength.STRONG if agreed else Strength.WEAK
+    return report(d, _NAME, strength, text, said=len(d.client), answered=answer.end())
 
 
 def select(heads: Heads) -> NDArray[np.bool_]:

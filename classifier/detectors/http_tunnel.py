@@ -25,7 +25,7 @@ Strength
 --------
 Proof: the WebSocket's protocol name and 101, or SSH behind 101; httptunnel's GET, answered 200 with
 a frame first in the body. Strong: httptunnel's POST with its opening frame, or its GET answered
-200 where the body was not kept; a WebSocket's request where no answer was captured. Weak: requests
+200 where the body was not kept, or either where a snaplen cut its first line; a WebSocket's request where no answer was captured. Weak: requests
 that were answered otherwise.
 
 Mistaken for
@@ -53,6 +53,7 @@ __all__ = ["DETECTOR"]
 TCP = 6
 GET, POST = b"GET /", b"POST /index.html"
 CRAP = re.compile(rb"(GET|POST) /index\.html\?crap=[0-9]{6,12} HTTP/1\.1\r\n")
+BEGUN = re.compile(rb"(GET|POST) /index\.html\?crap=[0-9]{4,12}(?: [HTP/1.]{0,8}\r?)?\Z")
 UPGRADE = re.compile(rb"\nUpgrade: *websocket\r\n", re.IGNORECASE)
 PROTOCOL = re.compile(rb"\nSec-WebSocket-Protocol: *([^\r\n]{1,200})", re.IGNORECASE)
 CHISEL = re.compile(rb"chisel-v[0-9]{1,3}$")
@@ -75,7 +76,7 @@ def _body(data: bytes) -> int:
 def _httptunnel(d: Dialogue) -> Evidence | None:
     request = CRAP.match(d.client)
     if request is None:
-        return None
+        return _cut(d)
     said = request.end()
     if request[1] == b"POST":
         body = _body(d.client)
@@ -97,6 +98,18 @@ def _httptunnel(d: Dialogue) -> Evidence | None:
         text = "httptunnel's GET, answered 200 with its frames"
         return report(d, _NAME, Strength.PROOF, text, said=said, answered=body + 1)
     return None
+
+
+def _cut(d: Dialogue) -> Evidence | None:
+    """Judge a request whose first line a snaplen cut."""
+    request = BEGUN.match(d.client)
+    if request is None or not d.is_cut():
+        return None
+    fine = bool(FINE.match(d.server)) if request[1] == b"GET" else not d.server
+    text = f"httptunnel's {request[1].decode()}, cut before its end"
+    text += ", answered 200" if d.server and fine else ""
+    strength = Strength.STRONG if fine else Strength.WEAK
+    return report(d, _NAME, strength, text, said=len(d.client), answered=min(len(d.server), 12))
 
 
 def _websocket(d: Dialogue) -> Evidence | None:

@@ -44,7 +44,8 @@ Strength
 Proof: an offered method agreed, and a request with its reply, or GSSAPI tokens both ways; SOCKS 4:
 request and reply; a UDP flow whose every datagram has a relay's header, from the client to the
 port that the reply to its association named, at that address or the proxy's own. Strong: an offered
-method agreed, and a request, its reply not seen; all methods refused, or name and password; SOCKS 5
+method agreed, and a request, its reply not seen; name and password agreed that were not kept whole, with
+all that the server says; all methods refused, or name and password; SOCKS 5
 or 4a requests where nothing of the server's direction was captured; or two relayed datagrams and more
 of each side, all with the same address and port that someone can be asked at. Weak: the server said
 nothing, or was captured alone.
@@ -155,9 +156,11 @@ def _version_5(d: Dialogue) -> Evidence | None:
         return None
     if method == PASSWORD:
         at = _password(client, at)
-        if at <= 0 or len(server) < 4 or server[2] != 1:
+        if at == 0 or len(server) < 4 or server[2] != 1:
             return None
         answered = 4
+        if at < 0 or at > len(client):
+            return _cut(d, methods=GREETING_BYTES + client[1])
         if server[3] != 0:
             text = "SOCKS 5 name and password, refused"
             return report(d, _NAME, Strength.STRONG, text, said=at, answered=answered)
@@ -169,6 +172,15 @@ def _version_5(d: Dialogue) -> Evidence | None:
         return report(d, _NAME, Strength.PROOF, text, said=said, answered=ended)
     text = f"SOCKS 5 method {method} agreed and a request, reply not seen"
     return report(d, _NAME, Strength.STRONG, text, said=said, answered=answered)
+
+
+def _cut(d: Dialogue, methods: int) -> Evidence | None:
+    """Judge name and password that were cut or lost, by what the server went on with."""
+    ended = _message(d.server, 4, CODES_5)
+    if d.server[3] != 0 or ended <= 0:
+        return None
+    text = "SOCKS 5 name and password agreed, not kept whole, accepted, and a reply"
+    return report(d, _NAME, Strength.STRONG, text, said=methods, answered=ended)
 
 
 def _unanswered(d: Dialogue, at: int) -> Evidence | None:

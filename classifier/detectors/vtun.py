@@ -84,10 +84,10 @@ def _begins(head: NDArray[np.uint8], text: bytes) -> NDArray[np.bool_]:
     return found
 
 
-def _is_block(head: NDArray[np.uint8], kept: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell which heads are a line of text and zeros up to the end of a block."""
+def _is_block(head: NDArray[np.uint8], kept: NDArray[np.int64], cut: Mask) -> NDArray[np.bool_]:
+    """Tell which heads are a line of text and zeros up to the end of a block, or of what was kept."""
     line = np.cumsum(head == LINE_FEED, axis=1) > 0
-    found: NDArray[np.bool_] = line[:, -1] & (kept >= BLOCK_BYTES)
+    found: NDArray[np.bool_] = (line[:, -1] & (kept >= BLOCK_BYTES)) | cut
     found &= (np.where(line & (head != LINE_FEED), head, 0) == 0).all(axis=1)
     return found
 
@@ -97,7 +97,10 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     servers = [_begins(head, BANNER) for head, _ in sides]
     if not (servers[0].any() or servers[1].any()):
         return []
-    blocks = [_is_block(head, kept) for head, kept in sides]
+    blocks = []
+    for side, (head, kept) in zip(("orig", "resp"), sides, strict=True):
+        cut = (kept < BLOCK_BYTES) & (batch.flows[f"{side}_payload_bytes"] >= BLOCK_BYTES)
+        blocks.append(_is_block(head, kept, cut))
     servers = [server & block for server, block in zip(servers, blocks, strict=True)]
     clients = [
         (_begins(head, CLIENT[0]) | _begins(head, CLIENT[1])) & block

@@ -145,6 +145,13 @@ def test_dns2tcps_control_label_answered_is_proof() -> None:
     assert found(P(0, ask(text)), P(1, answer(text, text_of(b"v=spf1 -all")))) == []
 
 
+def test_dns2tcps_control_label_whose_answer_a_snaplen_took_is_strong() -> None:
+    text = "AAAAAAAAAA.=auth.t.example.org"
+    whole = answer(text, text_of(b"HZsAAAAAAAAABASE"))
+    cut = P(1, whole[:46], wire=len(whole))
+    assert found(P(0, ask(text)), cut)[0].strength is Strength.STRONG
+
+
 def test_long_names_of_one_zone_with_data_in_the_answers_are_strong() -> None:
     names = [f"{i:02d}{'q' * 55}.t.example.org" for i in range(8)]
     (e,) = found(*talk(names, TXT, text_of(b"x" * 60)))

@@ -88,10 +88,26 @@ def test_every_truncation_is_less_but_never_an_error():
     line = REQUEST.index(b"\n") + 1
     for n in range(len(REQUEST)):
         some = found(P(0, REQUEST[:n], wire=len(REQUEST)), P(1, AGREED))
-        assert [e.strength for e in some] == ([Strength.STRONG] if n >= line else [])
+        assert [e.strength for e in some] == ([Strength.STRONG] if n >= min(line, 12) else [])
+        assert bool(found(P(0, REQUEST[:n]), P(1, AGREED))) == (n >= line)
     for n in range(1, len(AGREED)):
         for e in found(P(0, REQUEST), P(1, AGREED[:n], wire=len(AGREED))):
             assert e.strength is Strength.STRONG
+
+
+def test_a_request_that_a_snaplen_cut_is_judged_by_its_answer():
+    refused = b"HTTP/1.1 403 Filtered\r\n\r\n"
+    for answer, strength in (
+        (AGREED, Strength.STRONG),
+        (refused, Strength.STRONG),
+        (refused.replace(b"403", b"405"), Strength.WEAK),
+    ):
+        (e,) = found(P(0, REQUEST[:30], wire=len(REQUEST)), P(1, answer[:30], wire=len(answer)))
+        assert (e.strength, e.packet) == (strength, 1)
+    path = b"CONNECT /CSCOSSLC/tunnel HTTP/1.1\r\n\r\n"  # no authority
+    for other in (path, b"CONNECT server example.com:443 HTTP/1.1\r\n\r\n"):
+        assert found(P(0, other[:30], wire=len(other)), P(1, AGREED)) == []
+    assert found(P(0, REQUEST[:30], wire=len(REQUEST))) == []
 
 
 def test_an_agreement_behind_a_refusal_too_long_to_be_kept_counts():

@@ -45,6 +45,18 @@ def test_httptunnels_post_with_its_opening_frame_is_strong():
     assert found(P(0, POST), P(1, b""))[0].strength is Strength.WEAK
 
 
+def test_a_path_of_httptunnel_that_a_snaplen_cut_is_strong_where_its_answer_fits():
+    for kept in range(len(GET)):
+        evidence = found(P(0, GET[:kept], wire=len(GET)), P(1, FINE[:30], wire=len(FINE)))
+        assert [e.strength for e in evidence] == ([Strength.STRONG] if kept >= 25 else [])
+    (e,) = found(P(0, POST[:30], wire=len(POST)))
+    assert (e.strength, e.packet) == (Strength.STRONG, 0)
+    answer = b"HTTP/1.1 404 No\r\n\r\n"
+    assert found(P(0, GET[:30], wire=len(GET)), P(1, answer))[0].strength is Strength.WEAK
+    assert found(P(0, POST[:30], wire=len(POST)), P(1, FINE))[0].strength is Strength.WEAK
+    assert found(P(0, GET[:30]), P(1, FINE)) == []
+
+
 def test_the_same_path_with_another_body_is_nothing():
     assert found(P(0, GET), P(1, FINE), P(1, b"<html>")) == []
     assert found(P(0, POST), P(0, b"name=value")) == []

@@ -35,6 +35,15 @@ def test_a_banner_without_its_block_is_nothing():
     assert found(P(1, SERVER[:-1] + b"x"), P(0, CLIENT)) == []
 
 
+def test_greetings_that_a_snaplen_cut_are_as_good():
+    for kept in (16, 30, 49):
+        cut = [P(1, SERVER[:kept], wire=50), P(0, CLIENT[:kept], wire=50)]
+        assert found(*cut)[0].strength is Strength.PROOF
+        assert found(cut[0])[0].strength is Strength.STRONG
+    assert found(P(1, SERVER[:15], wire=50)) == []
+    assert found(P(1, SERVER[:40] + b"x", wire=50)) == []
+
+
 def test_the_clients_greeting_alone_is_nothing():
     assert found(P(0, CLIENT), P(1, b"HTTP/1.1 400 Bad Request\r\n\r\n")) == []
 
