@@ -318,7 +318,9 @@ def test_a_table_of_ones_own_is_read_but_not_written(tmp_path):
 def test_a_window_needs_a_database(tmp_path):
     with pytest.raises(RegistryError, match=r"r\.csv: is no database"):
         Window(tmp_path / "r.csv")
-    with pytest.raises(RegistryError, match="unable to open database file; its folder must be there"):
+    with pytest.raises(
+        RegistryError, match="unable to open database file; its folder must be there"
+    ):
         Window(tmp_path / "none" / "r.db").init(**SAID)
 
 
