@@ -127,6 +127,7 @@ class SignatureTable(NamedTuple):
     bucket_rows: NDArray[np.int32]
 
 
+_BYTES = np.arange(256)
 Atom = tuple[int, int, int, int]
 
 _TOKEN = re.compile(r"'[^']*'|[^\s']+")
@@ -180,7 +181,8 @@ def _first_bytes(atoms: list[Atom]) -> Sequence[int]:
 @functools.cache
 def _commonness(mask: int, least: int, most: int) -> int:
     """Return how many bytes meet an atom; zeros are common, whatever a message is."""
-    met = sum(least <= byte & mask <= most for byte in range(256))
+    masked = _BYTES & mask
+    met = int(np.count_nonzero((masked >= least) & (masked <= most)))
     return met * (32 if least == 0 else 1)
 
 
