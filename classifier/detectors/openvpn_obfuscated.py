@@ -104,6 +104,8 @@ def _judge(batch: FlowBatch) -> list[Evidence]:
     ours, theirs = symbol[begun[0]], symbol[begun[1]]
     fits &= ours != theirs
     plain = np.isin(ours, CLIENT_RESETS) & np.isin(theirs, SERVER_RESETS)
+    if not (fits & ~plain).any():
+        return []
     key = (m.flow * 256 + symbol)[begins]
     seen, again = _alphabet(m, key, ours, theirs)
     fits &= ~plain & ~again & (seen >= SYMBOLS_LEAST) & (seen <= SYMBOLS_MOST)
