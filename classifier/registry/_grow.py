@@ -5,7 +5,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LINK", "NONE", "Trie", "aligned_words", "counted", "grow", "merged", "ranges_in"]
+__all__ = [
+    "LINK",
+    "NONE",
+    "Trie",
+    "aligned_words",
+    "counted",
+    "distinct",
+    "grow",
+    "merged",
+    "ranges_in",
+]
 
 NONE = 0xFFFFFFFF
 LINK = 0x80000000
@@ -91,6 +101,14 @@ class Trie:
         for at, words in self._parts:
             result[at] = words
         return result
+
+
+def distinct(values: NDArray[Any]) -> NDArray[Any]:
+    """Return distinct numbers in order, as np.unique does from NumPy 2.3 on by hash, in 100 times the time."""
+    ordered = np.sort(values, axis=None)
+    new = np.ones(ordered.size, bool)
+    new[1:] = ordered[1:] != ordered[:-1]
+    return ordered[new]
 
 
 def counted(n: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from classifier._jit import spend
 from classifier.errors import RegistryError
 from classifier.registry import _table_kernels as kernels
 from classifier.registry._fields import ACTIVE, ANY
-from classifier.registry._grow import LINK, Trie, aligned_words, grow, merged
+from classifier.registry._grow import LINK, Trie, aligned_words, distinct, grow, merged
 from classifier.registry._small import grow_small
 from classifier.registry._table_kernels import ENTRY, Ranges
 
@@ -196,7 +196,7 @@ def _flatten(
         after[~no_end] = index[which.size : -1]
         owner = np.full(start_lo.size, -1)
         sizes = length[which]
-        for size in np.unique(sizes):  # prefixes of one length do not overlap
+        for size in np.flatnonzero(np.bincount(sizes)):  # prefixes of one length do not overlap
             chosen = np.flatnonzero(sizes == size)
             parent[which[chosen]] = owner[first[chosen]]
             spans = after[chosen] - first[chosen]
@@ -276,7 +276,7 @@ def _with_links(
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
     """Return ranges of upper halves; where some begin within one, grow a trie of the lower."""
     inside = lo != 0
-    split = np.unique(hi[inside])
+    split = distinct(hi[inside])
     if not split.size:
         return hi, values
     # The slice of ranges of each such half, from the one that holds its first address, as a trie.
@@ -291,13 +291,22 @@ def _with_links(
     zero = np.zeros(split.size, np.uint64)
     places = grow(trie, starts, values[index], zero, 64, begin, begin + size - 1)
     # The range behind it, where none begins there.
-    whole = ~inside & ~np.isin(hi, split)
+    whole = ~inside & ~_among(hi, split)
     after = split + np.uint64(1)
-    followed = (after != 0) & ~np.isin(after, hi[whole]) & ~np.isin(after, split)
+    followed = (after != 0) & ~_among(after, hi[whole]) & ~_among(after, split)
     uppers = np.concatenate([hi[whole], split, after[followed]])
     rows = np.concatenate([values[whole], places | np.uint32(LINK), values[right[followed]]])
     order = np.argsort(uppers, kind="stable")
     return uppers[order], rows[order]
+
+
+def _among(values: NDArray[np.uint64], known: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return which values are among others, which are sorted."""
+    if not known.size:
+        return np.zeros(values.size, bool)
+    at = np.searchsorted(known, values)
+    found: NDArray[np.bool_] = known[np.minimum(at, known.size - 1)] == values
+    return found
 
 
 def as_ranges(

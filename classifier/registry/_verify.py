@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.registry._grow import LINK, NONE
+from classifier.registry._grow import LINK, NONE, distinct
 from classifier.registry._table_kernels import PORT, PROTO, Ranges
 
 __all__ = ["is_sound"]
@@ -59,7 +59,7 @@ def _small_is_sound(
     rows = records[:, 1:]
     if np.any((rows < LINK) & (rows >= n_rows)):
         return False
-    places = np.unique(top).astype(np.int64)
+    places = distinct(top).astype(np.int64)
     at, bits = places & _AT, places >> 27
     if np.any(bits > left):
         return False
@@ -72,7 +72,7 @@ def _small_is_sound(
         np.add.at(edges, at[mine], 1)
         np.add.at(edges, (at + (1 << split))[mine], -1)
         below = rows[has_link & (np.cumsum(edges)[:-1] > 0)]
-        links = np.unique(below[(below >= LINK) & (below != NONE)]).astype(np.int64)
+        links = distinct(below[(below >= LINK) & (below != NONE)]).astype(np.int64)
         more_split, more_bits = (links >> 28 & 7) + 1, links >> 24 & 15
         if np.any(more_split + more_bits != remaining):
             return False
@@ -110,7 +110,7 @@ def _links(
 ) -> NDArray[np.uint32] | None:
     """Return the links in all records that places lead to, None if something lies outside."""
     unit = max(keys.itemsize // 4, 1)
-    places = np.unique(places).astype(np.int64)
+    places = distinct(places).astype(np.int64)
     bits = np.full(places.size, left)
     records = [np.zeros(0, np.int64)]
     while places.size:
@@ -128,7 +128,7 @@ def _links(
         new = np.ones(order.size, bool)
         new[1:] = places[order][1:] != places[order][:-1]
         places, bits = places[order][new], bits[order][new]
-    at = np.unique(np.concatenate(records))
+    at = distinct(np.concatenate(records))
     lanes = 32 // keys.itemsize if keys.itemsize == 2 else 8
     per_place = unit * 4 // keys.itemsize  # keys per unit that a place counts
     if np.any(at * per_place + lanes > keys.size):
@@ -141,4 +141,4 @@ def _links(
     values = words[index][np.arange(slots + 1) <= used.sum(1)[:, None]]
     links = values[(values >= LINK) & (values != NONE)]
     rows = values[values < LINK]
-    return None if np.any(rows >= n_rows) else np.unique(links & np.uint32(LINK - 1))
+    return None if np.any(rows >= n_rows) else distinct(links & np.uint32(LINK - 1))

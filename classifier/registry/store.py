@@ -400,7 +400,7 @@ def known_rows(rows: NDArray[np.void], known_at: int | None) -> NDArray[np.int64
     entries, last = np.unique(rows["entry"][index][::-1], return_index=True)
     if entries.size == rows.size:  # no versions: keep the file's order
         return index
-    _, first = np.unique(rows["entry"], return_index=True)
-    order = np.argsort(first[np.isin(np.unique(rows["entry"]), entries)], kind="stable")
+    known, first = np.unique(rows["entry"], return_index=True)
+    order = np.argsort(first[np.isin(known, entries)], kind="stable")
     result: NDArray[np.int64] = index[index.size - 1 - last[order]]
     return result
