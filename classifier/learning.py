@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from classifier.errors import ClassifierError, ModelError
+from classifier.identify import PROBABILITY
 from classifier.model.bench import KINDS
 from classifier.model.files import load_model, save_model, write_card
 from classifier.model.measures import BASE_RATES, restated_precision
 from classifier.model.training import SHARE_LIKE, Examples, Outcome, train
-from classifier.tables import FAMILIES, PREVALENCE, Kind
+from classifier.tables import FAMILIES, PREVALENCE, Kind, Strength
 
 if TYPE_CHECKING:
     from classifier.model.learned import Model
@@ -83,7 +85,7 @@ def examples_of(
                 np.array(table.column("application").to_pylist(), object)[rows],
                 np.full(rows.size, Path(path).name, object),
                 packets[rows],
-                table.column("vpn_probability").to_numpy()[rows],
+                _raised(table.column("vpn_probability").to_numpy()[rows]),
             )
         )
     if not parts:
@@ -96,6 +98,11 @@ def examples_of(
             for name in (field.name for field in fields(Examples))
         )
     )
+
+
+def _raised(detected: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what evidence raises a model's word to: 0 without any, which says nothing."""
+    return np.where(detected > PROBABILITY[Strength.NONE], detected, 0.0)
 
 
 def train_to(

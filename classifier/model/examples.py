@@ -46,7 +46,7 @@ class Examples:
         Of tunnels; as named; the capture.
     packets : ndarray of int64, shape (n,)
     detected : ndarray of float64, shape (n,), optional
-        Probability by detectors alone; 0 where left out.
+        Probability by detectors alone; 0 where left out, and where they saw nothing.
     """
 
     features: NDArray[np.float32]

@@ -1,15 +1,19 @@
-"""The verbs that train a model, show its card and write limits into it."""
+"""The verbs that train a model, show its card and write limits into it; what training is given."""
 
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from classifier import cli, load_model
-from classifier.learning import card_text, note_limits
-from classifier.model import model_names
+from classifier import classify, cli, datasets, load_model
+from classifier.learning import card_text, examples_of, note_limits
+from classifier.model import FEATURE_NAMES, model_names
+from classifier.model.learned import BASE_PROBABILITY, unasked
 from classifier.resources import locate
+
+DEMO = datasets.demo()
 
 
 @pytest.mark.slow
@@ -62,3 +66,17 @@ def test_the_card_of_a_shipped_model_is_made_of_its_parts(name: str) -> None:
     assert (folder / "card.md").read_text(encoding="utf-8") == card_text(model)
     limits = (folder / "limits.txt").read_text(encoding="utf-8").splitlines()
     assert model.card["limits"] == limits
+
+
+def test_what_no_detector_saw_leaves_the_word_to_the_model() -> None:
+    """A flow with a name gets less from a model than one that nothing is known of."""
+    examples = examples_of([DEMO.capture], DEMO.labels)
+    run = classify(DEMO.capture, labels=DEMO.labels, progress=False)
+    model = load_model("lab")
+    columns = [FEATURE_NAMES.index(name) for name in model.features]
+    said = unasked(examples.applications, model.applications)
+    asked = examples.in_scope
+    said[asked] = model.score(np.ascontiguousarray(examples.features[asked][:, columns]))
+    together = np.maximum(said, examples.by_detectors)
+    assert together == pytest.approx(run.table.column("vpn_probability").to_numpy())
+    assert together.min() < BASE_PROBABILITY
