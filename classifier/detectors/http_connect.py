@@ -9,14 +9,16 @@ Behind the two empty lines the stream belongs to the host and the client.
 
 Sources
 -------
-RFC 9110 sections 9.3.6 (any 2xx is agreement), 15.5 and 15.6 (400, 404, 405 and 501 come from a server
+A. Luotonen, "Tunneling TCP based protocols through Web proxy servers", draft-luotonen-web-proxy-tunneling-01,
+section 3.2 (the reason phrase); RFC 9110 sections 9.3.6 (any 2xx is agreement), 15.5 and 15.6 (400, 404, 405 and 501 come from a server
 that does not know the method or the target; 403, 407, 500, 502, 503 and 504 from one that does, and will not or
 cannot), RFC 9112 section 3.2.3 (authority-form).
 
 Strength
 --------
 Proof: request, an answer of 2xx, and data behind either. Strong: both without data behind them, or
-the request where nothing of the server's direction was captured, or refused as a proxy refuses: 403,
+the request where nothing of the server's direction was captured, or "200 Connection established" where
+nothing of the client's was, or refused as a proxy refuses: 403,
 407, 500, 502, 503 or 504; either also where a snaplen cut the request's first line. No tunnel comes of it, but request and answer are the protocol's. Weak: the
 request with any other answer, as servers that are no proxy give it, or without one. A request
 repeated on the same connection after 407 counts as the first would have.
@@ -53,6 +55,8 @@ REQUEST = re.compile(
 BEGUN = re.compile(rb"CONNECT [][A-Za-z0-9._~:-]{4,}(?: [HTP/1.0]{0,8}\r?)?\Z")
 ANSWER = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r\n]")
 REFUSALS = frozenset({"403", "407", "500", "502", "503", "504"})  # of a proxy, RFC 9110 15.5, 15.6
+# What proxies write behind 200, since the first draft on tunnels through them
+ESTABLISHED = tuple(b"HTTP/1.%d 200 Connection established\r\n" % minor for minor in (0, 1))
 EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
 _NAME = "http-connect"
 
@@ -76,6 +80,8 @@ def _later(d: Dialogue) -> re.Match[bytes] | None:
 
 def _judge(d: Dialogue) -> Evidence | None:
     request = REQUEST.match(d.client)
+    if not d.client:
+        return _server_alone(d)
     if request is None:
         return _judge_cut(d) if BEGUN.match(d.client) and d.is_cut() else None
     if not d.server:
@@ -123,19 +129,29 @@ def _judge_cut(d: Dialogue) -> Evidence | None:
     return report(d, _NAME, strength, text, said=len(d.client), answered=answer.end())
 
 
+def _server_alone(d: Dialogue) -> Evidence | None:
+    """Judge an agreement whose request was not captured."""
+    line = next((at for at in ESTABLISHED if d.server[: len(at)].lower() == at.lower()), b"")
+    if not line:
+        return None
+    text = "a proxy's answer 200 Connection established, the other direction not captured"
+    return report(d, _NAME, Strength.STRONG, text, said=0, answered=len(line))
+
+
 def select(heads: Heads) -> NDArray[np.bool_]:
-    """Choose flows that begin with the method."""
-    return heads.starts_with(BEGINS)
+    """Choose flows that begin with the method, or with the agreement alone."""
+    chosen = heads.starts_with(BEGINS)
+    for line in ESTABLISHED:
+        chosen |= heads.starts_with(line[: line.index(b"onnection")])
+    return chosen
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:
     """Find requests for a tunnel, and what was answered."""
     found = []
     for flow in range(batch.flows.size):
-        client_side = 0 if Dialogue.of(batch, flow).client.startswith(BEGINS) else 1
-        evidence = _judge(Dialogue.of(batch, flow, client_side))
-        if evidence is not None:
-            found.append(evidence)
+        dialogues = (Dialogue.of(batch, flow, side) for side in (0, 1))
+        found += [e for e in map(_judge, dialogues) if e is not None][:1]
     return found
 
 

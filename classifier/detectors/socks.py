@@ -45,10 +45,10 @@ Proof: an offered method agreed, and a request with its reply, or GSSAPI tokens 
 request and reply; a UDP flow whose every datagram has a relay's header, from the client to the
 port that the reply to its association named, at that address or the proxy's own. Strong: an offered
 method agreed, and a request, its reply not seen; name and password agreed that were not kept whole, with
-all that the server says; all methods refused, or name and password; SOCKS 5
+all that the server says; the server's side alone, its method and reply; all methods refused, or name and password; SOCKS 5
 or 4a requests where nothing of the server's direction was captured; or two relayed datagrams and more
 of each side, all with the same address and port that someone can be asked at. Weak: the server said
-nothing, or was captured alone.
+nothing.
 
 Mistaken for
 ------------
@@ -233,7 +233,7 @@ def _server_alone(d: Dialogue) -> Evidence | None:
     if ended <= 0:
         return None
     text = "SOCKS 5 method and reply of a server, its client not captured"
-    return report(d, _NAME, Strength.WEAK, text, said=0, answered=ended)
+    return report(d, _NAME, Strength.STRONG, text, said=0, answered=ended)
 
 
 def _relay(batch: FlowBatch, flow: int) -> Evidence | None:

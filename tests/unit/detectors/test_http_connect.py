@@ -86,7 +86,7 @@ def test_near_misses_are_nothing(said, answered):
 
 def test_every_truncation_is_less_but_never_an_error():
     line = REQUEST.index(b"\n") + 1
-    for n in range(len(REQUEST)):
+    for n in range(1, len(REQUEST)):
         some = found(P(0, REQUEST[:n], wire=len(REQUEST)), P(1, AGREED))
         assert [e.strength for e in some] == ([Strength.STRONG] if n >= min(line, 12) else [])
         assert bool(found(P(0, REQUEST[:n]), P(1, AGREED))) == (n >= line)
@@ -108,6 +108,17 @@ def test_a_request_that_a_snaplen_cut_is_judged_by_its_answer():
     for other in (path, b"CONNECT server example.com:443 HTTP/1.1\r\n\r\n"):
         assert found(P(0, other[:30], wire=len(other)), P(1, AGREED)) == []
     assert found(P(0, REQUEST[:30], wire=len(REQUEST))) == []
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_the_servers_direction_alone_is_strong_by_its_words(side):
+    said = b"HTTP/1.0 200 Connection established\r\nProxy-agent: tinyproxy/1.11.1\r\n\r\n"
+    (e,) = found(P(side, said), P(side, b"\x16\3\3"))
+    assert (e.strength, e.packet, e.starts) == (Strength.STRONG, 0, False)
+    assert found(P(side, said.replace(b"established", b"Established")))
+    for other in (said[:36], said.replace(b"200", b"201"), b"HTTP/1.1 200 OK\r\n\r\n"):
+        assert found(P(side, other)) == []
+    assert found(P(1 - side, HELLO), P(side, said)) == []
 
 
 def test_an_agreement_behind_a_refusal_too_long_to_be_kept_counts():

@@ -70,9 +70,10 @@ def test_the_clients_direction_alone_is_strong_with_a_request():
     assert found(P(0, GREETING))[0].strength is Strength.WEAK
 
 
-def test_the_servers_direction_alone_is_weak():
+def test_the_servers_direction_alone_is_strong():
     (e,) = found(P(0, AGREED + REPLY))
-    assert e.strength is Strength.WEAK
+    assert (e.strength, e.packet, e.starts) == (Strength.STRONG, 0, False)
+    assert found(P(0, AGREED + REPLY[:-1])) == []
 
 
 def test_all_methods_refused_is_strong():
@@ -123,7 +124,7 @@ def test_near_misses_are_nothing(said, answered):
 
 def test_every_truncation_is_less_but_never_an_error():
     client, server = b"\5\2\0\2" + PASSWORD + NAME, b"\5\2" + GOOD + REPLY
-    for n in range(len(client)):
+    for n in range(1, len(client)):
         evidence = found(P(0, client[:n], wire=len(client)), P(1, server))
         kept = n >= len(b"\5\2\0\2")  # the methods; the server's side is whole
         assert [e.strength for e in evidence if e.strength > Strength.WEAK] == (
