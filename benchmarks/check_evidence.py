@@ -241,6 +241,7 @@ CHECKS = (
     Check("http-connect", r"CONNECT request", "http", _http),
     Check("dns-tunnel", r"dnscat2 session (0x\w+)", "dns", _dnscat),
     Check("dns-tunnel", "version|control label|names of one zone", "dns", has("dns.qry.name")),
+    Check("dns-tunnel", "under the zone", "dns", has("dns.qry.name")),
     Check("dns-tunnel", "own datagrams", "", begins(b"\x10\xd1\x9e")),
     Check("udp-encapsulation", r"VXLAN header of network (\d+)", "vxlan", quoted("vxlan.vni")),
     Check("udp-encapsulation", r"GENEVE header of network (\d+)", "geneve", quoted("geneve.vni")),
@@ -258,6 +259,9 @@ CHECKS = (
     Check("zerotier", "exchanged|both ways", "", _mirrored),
     Check("vtun", "greet", "", begins(b"VTUN server ver ", b"HOST: ", b"HOS2: ")),
     Check("yggdrasil", "", "", begins(b"meta")),
+    Check("softether", "random datagrams", "", has("udp.length")),
+    Check("softether", "TLS to a server", "tls", lambda a, b, _: bool(
+        b.all("tls.record.content_type") or b.payload)),  # a record's later segment has no type
     Check("softether", "over DNS", "dns", has("dns.qry.name")),
     Check("softether", "PACK|where it is", "", has("udp.length")),
     Check("fortinet|globalprotect|pulse|softether|sstp", "its answer|request", "", _exchange),

@@ -143,9 +143,8 @@ def under_zones(batch: FlowBatch, found: list[Evidence], detector: str) -> Itera
             if place not in zones or len(question.labels) <= length:
                 continue
             frames = [int(batch.packets["frame"][i]) for i in (zones[place], question.row)]
-            text = f"question under the zone of a tunnel that packet {frames[0]} names"
-            words = f"{text}, packet {frames[1]}"
+            text = f"question under the zone of a tunnel (packet {frames[0]}), packet {frames[1]}"
             yield Evidence(
-                question.flow, detector, Strength.STRONG, words, question.row, detector, True
+                question.flow, detector, Strength.STRONG, text, question.row, detector, True
             )
             break

@@ -220,7 +220,7 @@ def test_questions_under_the_zone_that_a_version_names_are_strong_in_flows_of_th
     ]
     (_, e, _) = run_detectors(batch(asked, *rest), [DETECTOR])
     assert (e.detail, e.packet) == (
-        "question under the zone of a tunnel that packet 2 names, packet 3",
+        "question under the zone of a tunnel (packet 2), packet 3",
         2,
     )
 
