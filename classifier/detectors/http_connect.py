@@ -52,7 +52,8 @@ REQUEST = re.compile(
     rb"CONNECT (?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,255}):[0-9]{1,5} HTTP/1\.[01]\r?\n"
 )
 # What a snaplen may leave of that line
-BEGUN = re.compile(rb"CONNECT [][A-Za-z0-9._~:-]{4,}(?: [HTP/1.0]{0,8}\r?)?\Z")
+BEGUN = re.compile(rb"CONNECT [][A-Za-z0-9._~:-]+(?: [HTP/1.0]{0,8}\r?)?\Z")
+ANSWERED = re.compile(rb"HTTP/1\.[01] (?:([1-5][0-9]{2})[ \r\n]?|([1-5])[0-9]?\Z)")
 ANSWER = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r\n]")
 REFUSALS = frozenset({"403", "407", "500", "502", "503", "504"})  # of a proxy, RFC 9110 15.5, 15.6
 # What proxies write behind 200, since the first draft on tunnels through them
@@ -119,10 +120,10 @@ def _judge(d: Dialogue) -> Evidence | None:
 
 def _judge_cut(d: Dialogue) -> Evidence | None:
     """Judge a request whose first line a snaplen cut, by what was answered."""
-    answer = ANSWER.match(d.server)
+    answer = ANSWERED.match(d.server)
     if answer is None:
         return None
-    code = answer[1].decode()
+    code = (answer[1] or answer[2] + b"xx").decode()
     agreed = code[0] == "2" or code in REFUSALS
     text = f"CONNECT request, cut before its end, answered {code}"
     strength = Strength.STRONG if agreed else Strength.WEAK

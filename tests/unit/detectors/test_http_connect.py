@@ -88,7 +88,7 @@ def test_every_truncation_is_less_but_never_an_error():
     line = REQUEST.index(b"\n") + 1
     for n in range(1, len(REQUEST)):
         some = found(P(0, REQUEST[:n], wire=len(REQUEST)), P(1, AGREED))
-        assert [e.strength for e in some] == ([Strength.STRONG] if n >= min(line, 12) else [])
+        assert [e.strength for e in some] == ([Strength.STRONG] if n >= min(line, 9) else [])
         assert bool(found(P(0, REQUEST[:n]), P(1, AGREED))) == (n >= line)
     for n in range(1, len(AGREED)):
         for e in found(P(0, REQUEST), P(1, AGREED[:n], wire=len(AGREED))):
@@ -104,6 +104,11 @@ def test_a_request_that_a_snaplen_cut_is_judged_by_its_answer():
     ):
         (e,) = found(P(0, REQUEST[:30], wire=len(REQUEST)), P(1, answer[:30], wire=len(answer)))
         assert (e.strength, e.packet) == (strength, 1)
+    # All that 96 bytes a frame hold behind Ethernet, IPv6 and TCP with time stamps
+    for answer, strength in ((AGREED, Strength.STRONG), (refused, Strength.WEAK)):
+        (e,) = found(P(0, REQUEST[:10], wire=len(REQUEST)), P(1, answer[:10], wire=len(answer)))
+        assert e.strength is strength
+    assert found(P(0, REQUEST[:10], wire=len(REQUEST)), P(1, b"HTTP/1.1 ", wire=40)) == []
     path = b"CONNECT /CSCOSSLC/tunnel HTTP/1.1\r\n\r\n"  # no authority
     for other in (path, b"CONNECT server example.com:443 HTTP/1.1\r\n\r\n"):
         assert found(P(0, other[:30], wire=len(other)), P(1, AGREED)) == []
