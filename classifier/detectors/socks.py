@@ -44,7 +44,7 @@ Strength
 Proof: an offered method agreed, and a request with its reply, or GSSAPI tokens both ways; SOCKS 4:
 request and reply; a UDP flow whose every datagram has a relay's header, from the client to the
 port that the reply to its association named, at that address or the proxy's own. Strong: an offered
-method agreed, and a request, its reply not seen; name and password agreed that were not kept whole, with
+method agreed, and a request, its reply not seen; name and password, or a request, that were not kept whole, with
 all that the server says; the server's side alone, its method and reply; all methods refused, or name and password; SOCKS 5
 or 4a requests where nothing of the server's direction was captured; or two relayed datagrams and more
 of each side, all with the same address and port that someone can be asked at. Weak: the server said
@@ -109,6 +109,12 @@ def _message(data: bytes, at: int, codes: range) -> int:
     return end
 
 
+def _begins(data: bytes, codes: range) -> bool:
+    """Tell whether the first bytes of a request or reply, three at most, may be such."""
+    wanted = ((VERSION_5,), codes, (0,))
+    return all(byte in some for byte, some in zip(data, wanted, strict=False))
+
+
 def _token(data: bytes, at: int) -> int:
     """Return the end of a GSSAPI message (RFC 1961 section 3.2), 0 or -1."""
     if len(data) < at + 4:
@@ -165,6 +171,9 @@ def _version_5(d: Dialogue) -> Evidence | None:
             text = "SOCKS 5 name and password, refused"
             return report(d, _NAME, Strength.STRONG, text, said=at, answered=answered)
     said, ended = _message(client, at, COMMANDS_5), _message(server, answered, CODES_5)
+    if said < 0 < ended and _begins(client[at : at + 3], COMMANDS_5):
+        text = f"SOCKS 5 method {method} agreed, a request not kept whole, and a reply"
+        return report(d, _NAME, Strength.STRONG, text, said=len(client), answered=ended)
     if said <= 0 or ended == 0:
         return None
     if ended > 0:

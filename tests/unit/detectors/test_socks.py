@@ -128,8 +128,10 @@ def test_every_truncation_is_less_but_never_an_error():
         evidence = found(P(0, client[:n], wire=len(client)), P(1, server))
         kept = n >= len(b"\5\2\0\2")  # the methods; the server's side is whole
         assert [e.strength for e in evidence if e.strength > Strength.WEAK] == (
-            [Strength.STRONG] if kept and n < len(client) - len(NAME) else []
+            [Strength.STRONG] if kept else []
         )
+    other = client[: -len(NAME)] + b"\5\4"  # no command
+    assert found(P(0, other, wire=len(client)), P(1, server)) == []
     for n in range(1, len(server)):
         for e in found(P(0, client), P(1, server[:n], wire=len(server))):
             assert e.strength <= Strength.STRONG
