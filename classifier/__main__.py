@@ -1,7 +1,5 @@
 """``python -m classifier``."""
 
-import sys
+from classifier.cli import run
 
-from classifier.cli import main
-
-sys.exit(main())
+run()
