@@ -106,7 +106,7 @@ def test_what_a_function_makes_of_a_batch_is_made_once():
 def test_rows_look_random_where_the_twin_says_so(data, sizes, start, width):
     rows = np.frombuffer(b"".join(data), np.uint8).reshape(-1, 40)
     kept = np.resize(np.array(sizes, np.int64), len(data))
-    found = look_random(np.asfortranarray(rows), kept, start, start + width)
+    found = look_random(np.array(rows, order="F"), kept, start, start + width)
     parts = [row[start : min(n, start + width)] for row, n in zip(data, kept, strict=True)]
     assert found.tolist() == [len(part) < 8 or twin.looks_random(part) for part in parts]
 
