@@ -280,8 +280,8 @@ class Reading:
         How many of ``problems`` are captures that could not be read at all.
     pairs : PairBook or None
         Where one is given, it sees the packets before their flows come out of ``batches``.
-    all_read : threading.Event
-        Set when no capture will be read on.
+    ready : threading.Event
+        Set when all is there that judging needs, but for flows.
     """
 
     sources: list[Source]
@@ -293,7 +293,7 @@ class Reading:
     failed: int = 0
     accounting: Accounting = field(default_factory=Accounting)
     pairs: "PairBook | None" = None
-    all_read: threading.Event = field(default_factory=threading.Event)
+    ready: threading.Event = field(default_factory=threading.Event)
     _done_bytes: int = 0
     _total_bytes: int = 0
     _position: int = 0
@@ -345,12 +345,6 @@ class Reading:
 
     def batches(self) -> Generator["FlowBatch", None, None]:
         """Yield ended flows; ``flow_id`` is dense over all captures, but batches are in no order."""
-        try:
-            yield from self._batches()
-        finally:
-            self.all_read.set()
-
-    def _batches(self) -> Iterator["FlowBatch"]:
         table, reassembly = self._new_table(), self._new_reassembly()
         offset = 0
         for source in self.sources:
@@ -364,7 +358,6 @@ class Reading:
                     self.pairs.forget()
                 offset += table.flows
                 table, reassembly = self._new_table(), self._new_reassembly()
-        self.all_read.set()
         for batch in self._close(table, reassembly, offset):
             yield _shifted(batch, offset)
 
@@ -407,6 +400,7 @@ class Reading:
                 stack.enter_context(self.ahead())
             if self._ahead is not None:
                 _get_ready(self.options)
+            self.ready.set()
             for batch in self._ahead or self.batches():
                 yield judged_rows(batch, self.captures, self.options)
 

@@ -224,8 +224,8 @@ def replay(
     """Read captures; nothing is warned about.
 
     With ``judging`` large ones are read by ``options`` while it opens the rest that options name.
-    With ``hashed`` captures are hashed for ``write`` to Parquet while flows are judged: not before,
-    as reading is what judging waits for.
+    With ``hashed`` captures are hashed for ``write`` to Parquet meanwhile; not before all is opened,
+    as reading, which the rest waits for, should have a processor of its own.
 
     Yields
     ------
@@ -236,7 +236,7 @@ def replay(
         with compiling_shown(progress), ProgressBar(progress) as bar:
             reading = Reading(sources, options, bar)
             with reading.ahead():
-                hashes = _in_thread(_hashed_when_read, reading) if hashed else None
+                hashes = _in_thread(_hashed_when_ready, reading) if hashed else None
                 if judging is not None:
                     reading.options = judging()
                 from classifier.report.sorting import Sorter
@@ -266,8 +266,8 @@ def open_run(path: str | Path) -> Run:
     return Run(table, Accounting(accounting), meta=meta)
 
 
-def _hashed_when_read(reading: Reading) -> list[dict[str, str]]:
-    reading.all_read.wait()
+def _hashed_when_ready(reading: Reading) -> list[dict[str, str]]:
+    reading.ready.wait()
     return descriptions(reading.sources)
 
 
