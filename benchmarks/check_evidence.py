@@ -320,7 +320,7 @@ def problem(claim: Claim, seen: Mapping[int, Frame], check: Check | None) -> str
         return f"tshark has no packet {missing[0]}"
     frames = [seen[number] for number in claim.frames]
     pair = "(packet " in claim.detail
-    known = "known at packet" in claim.detail
+    known = "known at packet" in claim.detail or "before it: packet" in claim.detail
     if pair or known:
         frames = frames[1:]  # the first one is of the other flow
     sides = [claim.direction(frame) for frame in frames]

@@ -40,7 +40,8 @@ class Identification:
         ``Strength`` of the strongest evidence, 0 where none.
     decided_packet, decided_ns, bytes_before : ndarray of int64
         Packets of the flow and time when the identification was reached, bytes before it; all of
-        the flow where only the model's word makes it a VPN.
+        the flow where only the model's word makes it a VPN. Where another flow told it after the
+        last packet that was kept, packets and bytes are at least as many.
     evidence : tuple of Evidence
         All evidence, ordered by flow, the strongest first.
     evidence_offsets : ndarray of int32, shape (n_flows + 1,)
@@ -105,7 +106,7 @@ def identify(
         bytes_before[said] = ended["orig_bytes"] + ended["resp_bytes"]
     bare = np.zeros(n, bool)
     flows = np.unique(rows)
-    packet = np.zeros(flows.size, np.int64)
+    packet, told_ns = np.zeros(flows.size, np.int64), np.zeros(flows.size, np.int64)
     for i, flow in enumerate(flows.tolist()):
         seen = ordered[offsets[flow] : offsets[flow + 1]]
         # A carrier inside bare encapsulation is the better name; the wrapping is still evidence.
@@ -119,13 +120,13 @@ def identify(
         method[flow] = "signature" if best.strength >= Strength.STRONG else "behaviour"
         if not bare[flow]:
             vpn_probability[flow] = max(vpn_probability[flow], PROBABILITY[best.strength])
-        packet[i] = best.packet
+        packet[i], told_ns[i] = best.packet, best.known_ns
     enough = np.array([PROBABILITY[Strength(level)] >= threshold for level in sorted(Strength)])
     by_evidence = ~said[flows] | bare[flows] | enough[strength[flows]]
-    flows, packet = flows[by_evidence], packet[by_evidence]
+    flows, packet, told_ns = flows[by_evidence], packet[by_evidence], told_ns[by_evidence]
     if flows.size:
         decided_packet[flows] = packet - batch.flows["packets_start"][flows] + 1
-        decided_ns[flows] = batch.packets["ts_ns"][packet]
+        decided_ns[flows] = np.maximum(batch.packets["ts_ns"][packet], told_ns)
         bytes_before[flows] = _bytes_before(batch, packet, decided_packet[flows])
     return Identification(
         is_vpn=(vpn_probability >= threshold) & ~bare,

@@ -476,6 +476,8 @@ class Evidence:
         A key of ``FAMILIES``, or empty where no family is named.
     starts : bool
         The flow's first packet is one that the protocol starts with.
+    known_ns : int
+        When another flow told it, 0 where none did: a box knew no sooner.
     """
 
     flow: int
@@ -485,6 +487,7 @@ class Evidence:
     packet: int
     family: str
     starts: bool = False
+    known_ns: int = 0
 
 
 class Column(NamedTuple):

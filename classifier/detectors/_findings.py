@@ -45,7 +45,10 @@ class Meaning(NamedTuple):
 def of_rows(evidence: Iterable[Evidence], rows: NDArray[np.int64]) -> list[Evidence]:
     """Return what was found in some flows of a batch, by their rows in the batch."""
     return [
-        Evidence(int(rows[e.flow]), e.detector, e.strength, e.detail, e.packet, e.family, e.starts)
+        Evidence(
+            *(int(rows[e.flow]), e.detector, e.strength, e.detail),
+            *(e.packet, e.family, e.starts, e.known_ns),
+        )
         for e in evidence
     ]
 

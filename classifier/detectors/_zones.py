@@ -145,6 +145,7 @@ def under_zones(batch: FlowBatch, found: list[Evidence], detector: str) -> Itera
             frames = [int(batch.packets["frame"][i]) for i in (zones[place], question.row)]
             text = f"question under the zone of a tunnel (packet {frames[0]}), packet {frames[1]}"
             yield Evidence(
-                question.flow, detector, Strength.STRONG, text, question.row, detector, True
+                *(question.flow, detector, Strength.STRONG, text, question.row, detector, True),
+                known_ns=int(batch.packets["ts_ns"][zones[place]]),
             )
             break

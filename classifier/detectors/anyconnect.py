@@ -46,6 +46,7 @@ neither is found. DTLS alone.
 
 import re
 from bisect import bisect_left
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -241,9 +242,12 @@ def detect(batch: FlowBatch) -> list[Evidence]:
         row = row_of_payload(batch, pair.dtls, 1 if answered[pair.dtls] else 0)
         found.append(_evidence(batch, pair.dtls, row, Strength.STRONG, text))
         if pair.tls not in of_tls:
-            text = f"DTLS to the same server, hello {named_here}, at packet {frames[1]}; known at "
-            row = _row_after(batch, pair.tls, int(batch.flows["first_ns"][pair.dtls]))
-            of_tls[pair.tls] = _evidence(batch, pair.tls, row, Strength.STRONG, text)
+            told = int(batch.flows["first_ns"][pair.dtls])
+            row = _row_after(batch, pair.tls, told)
+            when = "known at" if batch.packets["ts_ns"][row] >= told else "last kept before it:"
+            text = f"DTLS to the same server, hello {named_here}, at packet {frames[1]}; {when} "
+            one = _evidence(batch, pair.tls, row, Strength.STRONG, text)
+            of_tls[pair.tls] = replace(one, known_ns=told)
     found += of_tls.values()
     surely = {e.flow for e in found if e.strength >= Strength.STRONG}
     for flow in np.flatnonzero(old).tolist():

@@ -230,7 +230,7 @@ def _after(batch: FlowBatch, flow: int, asked: _Asked, text: str) -> Evidence:
     later = np.flatnonzero(loaded & (some["ts_ns"] >= asked.first_ns))
     row = start + int(later[0]) if later.size else stop - 1
     words = f"{text}, packet {int(batch.packets['frame'][row])}"
-    return Evidence(flow, _NAME, Strength.STRONG, words, row, _NAME, False)
+    return Evidence(flow, _NAME, Strength.STRONG, words, row, _NAME, False, known_ns=asked.first_ns)
 
 
 def _is_tls(head: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -6,6 +6,7 @@ from vpn_messages import secret
 
 from classifier.detectors import run_detectors
 from classifier.detectors.anyconnect import DETECTOR
+from classifier.identify import identify
 from classifier.tables import Strength
 
 SECOND = 1_000_000_000
@@ -45,6 +46,15 @@ def test_tls_and_then_dtls_that_names_a_session_are_strong_for_both_flows():
     assert first.strength is second.strength is Strength.STRONG
     assert first.family == "anyconnect"
     assert (first.packet, second.packet) == (1, 3)
+
+
+def test_what_dtls_tells_of_tls_is_known_when_it_comes():
+    flows = batch(tls(), fast_path(dtls(1), answer=dtls(2)))
+    evidence = run_detectors(flows, [DETECTOR])
+    told = int(flows.flows["first_ns"][1])
+    assert evidence[0].detail.endswith("at packet 3; last kept before it: packet 2")
+    assert identify(flows, evidence).decided_ns.tolist() == [told, told + 1]
+    assert identify(flows, evidence).decided_packet.tolist() == [2, 2]
 
 
 def test_the_order_of_the_flows_in_the_batch_does_not_matter():
