@@ -34,6 +34,7 @@ __all__ = [
     "count_below",
     "expect",
     "inline",
+    "instead_of",
     "is_plain",
     "kernel",
     "plain",
@@ -101,6 +102,8 @@ class Kernel:
         Types of arguments that it was compiled or loaded for so far.
     bound_alone : bool
         Whether what was compiled is called without numba, and can be kept.
+    instead : callable or None
+        What runs, with the same results, where this would run as plain Python.
     """
 
     def __init__(self, function: FunctionType) -> None:
@@ -109,6 +112,7 @@ class Kernel:
         self.bound_alone = True
         self._bound: dict[tuple[Any, ...], Callable[[tuple[Any, ...]], Any]] = {}
         self._not_stored: set[tuple[Any, ...]] = set()
+        self.instead: Callable[..., Any] | None = None
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any) -> Any:
@@ -118,6 +122,8 @@ class Kernel:
             bound = self._bound.get(kinds) or self._bind(kinds, args)
             if bound is not None:
                 return bound(args)
+        if self.instead is not None:
+            return self.instead(*args)
         with _LOCK:
             function = _version(self.function, False)
         with np.errstate(all="ignore"):  # numbers wrap, as they do when compiled
@@ -158,6 +164,16 @@ _HELPERS: set[FunctionType] = set()
 def kernel(function: F) -> F:
     """Make a kernel of a function over typed arrays and integers."""
     return cast("F", Kernel(cast("FunctionType", function)))
+
+
+def instead_of(of: Callable[..., Any]) -> Callable[[F], F]:
+    """Decorate what does the same as a kernel, for where that would run as plain Python."""
+
+    def note(function: F) -> F:
+        cast("Kernel", of).instead = function
+        return function
+
+    return note
 
 
 def inline(function: F) -> F:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier._jit import kernel
+from classifier._jit import instead_of, kernel
 
 __all__ = [
     "LANES",
@@ -220,4 +220,22 @@ def nearest_distance(
                 best = np.int64(total)
                 if best * spacing / n_features <= enough:
                     break
+        out[row] = best * spacing / n_features
+
+
+@instead_of(nearest_distance)
+def _nearest_distance(
+    steps: NDArray[Any],
+    seen: NDArray[Any],
+    n_features: int,
+    spacing: float,
+    enough: float,
+    out: NDArray[Any],
+) -> None:
+    """Do the same by numpy: in plain Python 100,000 differences for one row take 0.4 s."""
+    wide = seen.astype(np.int16)
+    for row in range(steps.shape[0]):
+        totals = np.abs(wide - steps[row]).sum(axis=1, dtype=np.int64)
+        near = np.flatnonzero(totals * spacing / n_features <= enough)
+        best = totals[near[0]] if near.size else totals.min()
         out[row] = best * spacing / n_features

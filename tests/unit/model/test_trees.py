@@ -17,6 +17,7 @@ from sklearn.ensemble import (
 )
 from sklearn.tree import DecisionTreeClassifier
 
+from classifier._jit import plain
 from classifier.errors import ModelError
 from classifier.model._tree_kernels import LEAVES, add_small_trees, nearest_distance, rank_values
 from classifier.model.novelty import ABOVE, BELOW, MISSING, Novelty, _steps_of
@@ -164,6 +165,11 @@ def test_distances_equal_the_twin(rows: list[list[int]], seen: list[list[int]]) 
     nearest_distance(*given, limit, near_enough)
     assert ((near_enough <= limit) == (out <= limit)).all()
     assert near_enough[out > limit].tolist() == out[out > limit].tolist()
+    for enough, compiled in ((-1.0, out), (limit, near_enough)):
+        plainly = np.zeros(len(rows))
+        with plain(True):
+            nearest_distance(*given, enough, plainly)
+        assert plainly.tolist() == compiled.tolist()
 
 
 def padded(ranks: NDArray[np.int16]) -> NDArray[np.uint8]:
