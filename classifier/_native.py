@@ -148,7 +148,8 @@ class _Machine:
                 function.linkage = "internal"
         # The usual passes take 60 ms for 2 % less time of a look-up, none at all 12 % more.
         passes = self.llvm.create_new_module_pass_manager()
-        passes.add_sroa_pass()
+        if hasattr(passes, "add_sroa_pass"):  # from llvmlite 0.45
+            passes.add_sroa_pass()
         passes.add_simplify_cfg_pass()
         passes.add_instruction_combine_pass()
         options = self.llvm.PipelineTuningOptions()

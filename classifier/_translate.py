@@ -17,9 +17,10 @@ import ctypes
 import inspect
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 from classifier import _native
@@ -27,6 +28,7 @@ from classifier import _native
 __all__ = ["PythonCall", "builtin", "read_byte", "read_long", "read_word", "type_in_head"]
 
 _FASTCALL = 0x80  # METH_FASTCALL: the callable's own object, an array of arguments, their number
+_COMPILED = ("co_name", "co_code", "co_consts", "co_names", "co_varnames")  # say what runs
 _READERS = {"read_byte": 8, "read_word": 32, "read_long": 64}
 _OPERATORS: dict[type, str] = {
     ast.Add: "add",
@@ -80,7 +82,12 @@ def read_long(address: int, index: int) -> int:
 
 
 def type_in_head() -> bool:
-    """Return whether the second word of an object is its type, and one thread at a time runs Python."""
+    """Return whether the second word of an object is its type, and one thread at a time runs Python.
+
+    Addresses have 64 bits there.
+    """
+    if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return False
     alone = getattr(sys, "_is_gil_enabled", lambda: True)()
     words = ctypes.c_size_t * 2
     samples: list[Any] = ["", 0, None, words]
@@ -98,7 +105,8 @@ class _Definition(ctypes.Structure):
     )
 
 
-_made: dict[FunctionType, _Definition] = {}  # never freed, as what is made of them may live on
+_made: dict[FunctionType, _Definition] = {}
+_LOCK = threading.Lock()  # a second definition would free the first, which objects are made of
 
 
 def builtin(function: Callable[[int, int, int], int], own: int) -> Callable[..., Any]:
@@ -111,17 +119,20 @@ def builtin(function: Callable[[int, int, int], int], own: int) -> Callable[...,
         arguments, and their number; returns the address of an object, which the caller is going to own.
         It must check arguments itself.
     own : int
-        What the function gets first, as an int object.
+        What the function gets first, as an int object; it lives as long as what is returned.
 
     Raises
     ------
     OSError
-        If the function's source is not there.
+        If the function's source is not there, or not what runs.
     """
     assert isinstance(function, FunctionType)
-    if function not in _made:
-        code = _machine_code(function)
-        _made[function] = _Definition(function.__name__.encode(), code, _FASTCALL, None)
+    with _LOCK:
+        if function not in _made:
+            code = _machine_code(function)
+            definition = _Definition(function.__name__.encode(), code, _FASTCALL, None)
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(definition))  # outlives all made of it
+            _made[function] = definition
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = (
         ctypes.py_object,
@@ -141,6 +152,18 @@ def _machine_code(function: FunctionType) -> int:
     return _native.machine().load_module(str(module), entry.name)
 
 
+def _tree(function: FunctionType) -> ast.FunctionDef:
+    """Return the source of a function; OSError where it is not there, or has changed since."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    made = [one for one in compile(tree, "", "exec").co_consts if isinstance(one, CodeType)]
+    kept, found = function.__code__, made[0] if made else None
+    if found is None or any(getattr(found, name) != getattr(kept, name) for name in _COMPILED):
+        raise OSError(f"the source of {function.__name__} has changed")
+    (defined,) = tree.body
+    assert isinstance(defined, ast.FunctionDef)
+    return defined
+
+
 class _Translation:
     """Functions in one module of LLVM's, each translated when it is first called."""
 
@@ -152,8 +175,7 @@ class _Translation:
 
     def function(self, function: FunctionType) -> Any:
         if function not in self._done:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-            assert isinstance(tree, ast.FunctionDef)
+            tree = _tree(function)
             names = [argument.arg for argument in tree.args.args]
             kind = self.ir.FunctionType(self.word, [self.word] * len(names))
             made = self.ir.Function(self.module, kind, f"f{len(self._done)}")

@@ -55,6 +55,12 @@ _keep = PythonCall("Py_IncRef")
 _drop = PythonCall("Py_DecRef")
 
 
+class _State(int):
+    """Where a state is, and what must live as long as it is used."""
+
+    held: list[Any]
+
+
 def state_of(
     ranges: Ranges,
     entries: NDArray[np.void],
@@ -62,8 +68,8 @@ def state_of(
     sides: dict[Any, int],
     protos: dict[Any, int],
     times: dict[str, int],
-) -> tuple[NDArray[np.int64], list[Any]]:
-    """Return the state of a table, and what must live as long as it is used.
+) -> int:
+    """Return the address of a table's state, which lives as long as that number.
 
     ``matches`` (n_rows,) has None where no match was made yet; ``sides`` and ``protos`` give the scope
     that asks for a side or for a protocol's name, ``times`` the nanoseconds of texts that were read.
@@ -74,7 +80,10 @@ def state_of(
     numbers = [array.ctypes.data for array in arrays]
     numbers += ranges.shape.view(np.int64).tolist()
     numbers += [entries.ctypes.data, matches.ctypes.data, *map(id, objects), _DIGITS.ctypes.data, 0]
-    return np.array(numbers, np.int64), [arrays, objects, ranges, entries, matches]
+    longs = np.array(numbers, np.int64)
+    state = _State(longs.ctypes.data)
+    state.held = [longs, arrays, objects, entries, matches]
+    return state
 
 
 def find_match(own: int, args: int, _: int) -> int:

@@ -131,7 +131,6 @@ class Table:
     __slots__ = (
         "_ask",
         "_first",
-        "_held",
         "_index",
         "_matches",
         "_row",
@@ -147,7 +146,6 @@ class Table:
         self._first = first_applying(index.entries)
         self._matches = np.full(typed.size, None)
         self._ask: Callable[..., Match | int | None] = self._count
-        self._held: Any = None
         self.rows = rows
         self.hash = digest
 
@@ -223,7 +221,7 @@ class Table:
         self._ask = _ask_python
         if not type_in_head():
             return
-        self._held = state_of(
+        state = state_of(
             self._index.active,
             self._index.entries,
             self._matches,
@@ -231,8 +229,8 @@ class Table:
             _PROTO_SCOPES,
             _times,
         )
-        with contextlib.suppress(OSError):  # installed without sources
-            self._ask = builtin(find_match, int(self._held[0].ctypes.data))
+        with contextlib.suppress(OSError):  # installed without sources, or with others
+            self._ask = builtin(find_match, state)
 
     def _find(self, addr: Any, at: Any, side: Any, proto: Any, port: Any) -> int:
         """Return the row of a look-up, in plain Python; 2**32 - 1 for none."""

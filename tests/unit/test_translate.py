@@ -1,7 +1,10 @@
 """Functions made machine code compute what they compute in plain Python, in 64 bits."""
 
+import inspect
 import os
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -142,4 +145,34 @@ def test_what_cannot_be_translated_is_named():
 def test_an_object_whose_type_is_elsewhere_is_noticed(monkeypatch):
     assert _translate.type_in_head()
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    assert not _translate.type_in_head()
+
+
+def test_threads_share_one_definition(monkeypatch):
+    made = []
+
+    def slowly(function, make=_translate._machine_code):
+        made.append(function)
+        time.sleep(0.05)
+        return make(function)
+
+    monkeypatch.setattr(_translate, "_made", {})
+    monkeypatch.setattr(_translate, "_machine_code", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        numbered = list(pool.map(lambda own: builtin(own_number, own), range(1000, 1004)))
+    assert [one() for one in numbered] == [1000, 1001, 1002, 1003]
+    assert made == [own_number]
+
+
+def test_a_source_that_is_not_what_runs_is_refused(monkeypatch):
+    monkeypatch.setattr(_translate, "_made", {})
+    text = inspect.getsource(own_number)
+    for other in (text.replace("+", "-"), text.replace("own_number", "count"), "x = 1\n"):
+        monkeypatch.setattr(inspect, "getsource", lambda _, other=other: other)
+        with pytest.raises(OSError, match="changed"):
+            builtin(own_number, 0)
+
+
+def test_words_of_another_size_are_noticed(monkeypatch):
+    monkeypatch.setattr(_translate.ctypes, "sizeof", lambda _: 4)
     assert not _translate.type_in_head()

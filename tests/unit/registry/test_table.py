@@ -1,6 +1,8 @@
 """The compiled table, flows against it, and which endpoint is the client."""
 
 import datetime
+import gc
+import inspect
 import ipaddress
 import itertools
 import json
@@ -11,6 +13,7 @@ import build
 import numpy as np
 import pytest
 
+from classifier import _translate
 from classifier._jit import plain
 from classifier.errors import ClassifierError, RegistryError
 from classifier.registry import (
@@ -600,3 +603,20 @@ def test_a_wrong_local_prefix_is_named():
     with pytest.raises(ClassifierError) as caught:
         inside(flows(), ["10.0.0.0/8", "10.0.0.0/33"])
     assert str(caught.value) == "local: '10.0.0.0/33' is not a prefix; lengths end at 32 for IPv4"
+
+
+def test_what_answers_in_machine_code_outlives_its_table(translated):
+    ask = translated(entry("10.0.0.0/8"))._ask
+    gc.collect()
+    junk = [np.full(25, -1) for _ in range(1000)]  # each of a state's size, to lie where one lay
+    assert ask("10.0.0.1", None, None, None, None) == 0  # its row, as its match was not made yet
+    assert ask("11.0.0.1", None, None, None, None) is None
+    assert len(junk) == 1000
+
+
+def test_a_changed_source_leaves_look_ups_to_plain_python(table, monkeypatch):
+    monkeypatch.setattr(_translate, "_made", {})
+    monkeypatch.setattr(inspect, "getsource", lambda _: "def find_match():\n    return 0\n")
+    compiled = table(entry("10.0.0.0/8"))
+    compiled._translate()
+    assert compiled.lookup("10.0.0.1").row == 0
