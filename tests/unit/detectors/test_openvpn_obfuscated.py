@@ -56,6 +56,28 @@ def test_a_disguised_handshake_is_strong(proto: int, hmac: int) -> None:
     assert e.detail.endswith("packets 1 and 8")
 
 
+@pytest.mark.parametrize("proto", [UDP, TCP])
+def test_a_call_behind_stun_is_no_disguise(proto: int) -> None:
+    transaction = bytes.fromhex("2112a442") + secret(12)
+    sound = [(n % 2, b"\x80\x12" + secret(30)) for n in range(8)]  # 20 bytes of G.729
+    talked = [
+        (0, b"\0\1\0\0" + transaction),
+        (1, b"\1\1\0\x0c" + transaction + b"\0\x20\0\x08\0\1" + secret(6)),
+        *sound[:4],
+        (0, b"\x81\xc9\0\7" + secret(28)),
+        *sound[4:],
+    ]
+    assert found(disguised(talked, b"\0", proto)) == []
+    talked[1] = (1, talked[1][1][:4] + secret(16) + talked[1][1][20:])
+    assert len(found(disguised(talked, b"\0", proto))) == 1  # as nothing else tells them apart
+
+
+@pytest.mark.parametrize("hmac", [0, 20])
+def test_a_reversed_handshake_is_strong(hmac: int) -> None:
+    turned = [(direction, data[:1] + data[:0:-1]) for direction, data in talk(hmac)]
+    assert [e.strength for e in found(disguised(turned))] == [Strength.STRONG]
+
+
 def test_without_a_disguise_the_other_detector_speaks() -> None:
     assert found(disguised(talk(), b"\0")) == []
 
