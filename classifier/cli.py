@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from classifier import __version__
@@ -107,6 +108,9 @@ def run() -> NoReturn:
 
     Taking the interpreter down, object by object, would take a tenth of a second after a large capture.
     """
+    for name in ("stdout", "stderr"):  # None where whoever started the command closed it
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     code = main()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # ValueError: closed

@@ -405,6 +405,21 @@ def test_a_reader_that_closes_the_pipe_early_is_no_error() -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_command_whose_output_is_closed_does_its_work(tmp_path: Path, closed: str) -> None:
+    out = tmp_path / "flows.ndjson"
+    line = f'exec "$0" -m classifier replay "$1" --out "$2" {closed}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", line, sys.executable, CAPTURE, str(out)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+    assert out.read_text().count("\n") == 66
+
+
 def test_the_same_input_gives_the_same_bytes_in_every_process() -> None:
     outs = []
     for seed in ("1", "2"):
