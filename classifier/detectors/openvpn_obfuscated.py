@@ -76,8 +76,11 @@ DISGUISED = Meaning(
 
 def _first(m: Messages, rows: Ints) -> Ints:
     """Return, for packet rows of flows, which message each is; 0 where there is no such row."""
-    at = np.searchsorted(m.row, np.minimum(rows, m.row[-1] if m.row.size else 0))
-    return np.where(rows < NO_ROW, at, 0)
+    found = np.zeros(rows.size, np.int64)
+    (some,) = (rows < NO_ROW).nonzero()
+    order = np.argsort(m.row)  # flows need not stand in the order of their packets
+    found[some] = order[np.searchsorted(m.row, rows[some], sorter=order)]
+    return found
 
 
 def _reset(ours: Ints, theirs: Ints) -> Ints:

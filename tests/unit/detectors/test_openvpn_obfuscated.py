@@ -78,6 +78,15 @@ def test_a_reversed_handshake_is_strong(hmac: int) -> None:
     assert [e.strength for e in found(disguised(turned))] == [Strength.STRONG]
 
 
+def test_flows_may_stand_in_any_order() -> None:
+    other = F(UDP, [P(n % 2, secret(50)) for n in range(6)])
+    some = batch(other, disguised(talk()), disguised(talk(20)), other)
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
+        turned = FlowBatch(some.flows[order], some.packets, some.payload)
+        evidence = run_detectors(turned, [DETECTOR])
+        assert sorted(order[e.flow] for e in evidence) == [1, 2]
+
+
 def test_without_a_disguise_the_other_detector_speaks() -> None:
     assert found(disguised(talk(), b"\0")) == []
 
