@@ -376,10 +376,10 @@ def _names_of(module: str, compiled: bool) -> dict[str, Any]:
 def _path(function: FunctionType, signature: str) -> Path | None:
     """Return the object file of a kernel for such arguments; None where nothing can be kept."""
     made_of = _fingerprint(function)
-    folder = _folder()
-    if not made_of or folder is None:
+    folder, settings = _folder(), _settings()
+    if not made_of or not settings or folder is None:
         return None
-    digest = hashlib.sha256(f"{_settings()} {made_of} {signature}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{settings} {made_of} {signature}".encode()).hexdigest()
     module = function.__module__.removeprefix(f"{__package__}.")
     return folder / f"{module}.{function.__name__}-{digest[:32]}.o"
 
@@ -399,7 +399,7 @@ def _folder() -> Path | None:
 
 @functools.cache
 def _settings() -> str:
-    """Return everything but the kernel that its code depends on."""
+    """Return everything but the kernel that its code depends on; empty without sources."""
     here = _native.machine()
     numba = importlib.util.find_spec("numba")
     version = Path(str(numba.origin if numba else "")).with_name("_version.py")
@@ -407,7 +407,10 @@ def _settings() -> str:
     files += [path for path in [Path(".numba_config.yaml")] if path.is_file()]
     parts = [sys.version, np.__version__, here.version, here.triple, here.cpu, here.features]
     parts += [f"{key}={value}" for key, value in sorted(os.environ.items()) if _matters(key)]
-    made_by = repr(parts + [path.read_bytes() for path in files])
+    try:
+        made_by = repr(parts + [path.read_bytes() for path in files])
+    except OSError:
+        return ""
     return hashlib.sha256(made_by.encode()).hexdigest()
 
 

@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -110,6 +111,7 @@ def test_compiling_is_told() -> None:
 
 OBJECTS = """
 import sys
+import zipfile
 import numpy as np
 from classifier import _jit
 from classifier.report import _kernels
@@ -266,3 +268,22 @@ def test_threads_compile_a_kernel_once() -> None:
         _jit.notify(None)
     assert [out.tolist() for out in outs] == [[1, 2]] * 8
     assert told == [f"{__name__}.sorted_copy"]
+
+
+def test_kernels_run_from_an_archive_and_nothing_is_kept_of_them(tmp_path: Path) -> None:
+    package = Path(_jit.__file__).parent
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for path in package.rglob("*.py"):
+            archive.write(path, path.relative_to(package.parent))
+    code = (
+        "import sys, numpy as np\n"
+        "from classifier import _jit\n"
+        "from classifier.detectors._messages import look_random\n"
+        "print('all.zip' in _jit.__file__, *look_random(np.zeros((1, 32), np.uint8), np.array([32]), 0, 32))"
+    )
+    kept = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(tmp_path / "all.zip")}
+    kept |= {"NUMBA_CACHE_DIR": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for much in ("", "_jit._Work.left = 0\n"):
+        lines = code.splitlines(keepends=True)
+        assert run("".join([*lines[:2], much, *lines[2:]]), **kept) == "True False"
+    assert not (tmp_path / "cache").exists()
