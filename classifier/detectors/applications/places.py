@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from classifier.tables import FlowBatch
 
-__all__ = ["find_hellos", "find_host", "find_hosts", "packets_of"]
+__all__ = ["find_hellos", "find_hosts", "packets_of"]
 
 _HANDSHAKE, _CLIENT_HELLO = 22, 1
 _DTLS_MAJOR = 254  # RFC 6347 4.1
@@ -29,12 +29,8 @@ _HOST = re.compile(
 )
 
 
-def find_host(head: bytes) -> bytes:
-    """Return the value of the Host line without a port, empty where there is none."""
-    return _find_host(head, 0, len(head))
-
-
 def _find_host(data: bytes | memoryview, start: int, stop: int) -> bytes:
+    """Return the value of the Host line without a port, empty where there is none."""
     found = _HOST.search(data, start, stop)
     return bytes(found[1] or b"") if found else b""
 
