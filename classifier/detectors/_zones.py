@@ -3,7 +3,9 @@
 A resolver between client and tunnel asks every question from another port, so that most flows are
 one question and its answer. What names the tunnel once, iodine's version or a control label of
 dns2tcp, names its zone; and so do three of iodine's pings whose counter rises, in flows of their
-own. All questions of the same host to the same server under that zone belong to the tunnel.
+own. Each must be answered by a record: anyone can make a browser ask for a name like these under a zone
+of others, where there is none. All questions of the same host to the same server under that zone belong to
+the tunnel.
 """
 
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from classifier.tables import Evidence, FlowBatch, Strength
 
 __all__ = ["under_zones"]
 
-HEADER_BYTES, LABEL_MOST, NAME_MOST, RESPONSE = 12, 63, 255, 0x80
+HEADER_BYTES, LABEL_MOST, NAME_MOST, RESPONSE, ERROR = 12, 63, 255, 0x80, 0x0F
 PING_BYTES, PINGS_LEAST, PING_STEP = 8, 3, 16
 CONTROLS = (b"=auth", b"=resource", b"=connect")
 BASE32 = b"abcdefghijklmnopqrstuvwxyz012345"
@@ -89,18 +91,29 @@ def _names(batch: FlowBatch, flow: int) -> list[tuple[int, _Labels]]:
     return [(row, labels) for row, labels in named if labels]
 
 
+def _is_answered(batch: FlowBatch, flow: int) -> bool:
+    """Tell whether a question of a flow got a record, RFC 1035 4.1.1: no error, answers above 0."""
+    start, stop = (int(batch.flows[f"packets_{end}"][flow]) for end in ("start", "stop"))
+    for packet in batch.packets[start:stop]:
+        head = batch.payload[packet["start"] : packet["stop"]][:HEADER_BYTES].tobytes()
+        whole = len(head) == HEADER_BYTES
+        if whole and head[2] & RESPONSE and not head[3] & ERROR and head[6:8] != b"\0\0":
+            return True
+    return False
+
+
 def _hosts(flow: np.void) -> _Hosts:
     ends = ("orig_hi", "orig_lo", "resp_hi", "resp_lo", "resp_port")
     return tuple(int(flow[name]) for name in ends)
 
 
-def _pinged(questions: list[_Question]) -> dict[tuple[_Hosts, _Labels], int]:
+def _pinged(batch: FlowBatch, questions: list[_Question]) -> dict[tuple[_Hosts, _Labels], int]:
     """Return hosts and zones of which three pings in flows of their own count, and the row of one."""
     runs: dict[tuple[_Hosts, _Labels], tuple[int, int]] = {}  # last ping, length of its run
     found: dict[tuple[_Hosts, _Labels], int] = {}
     for question in questions:
         ping = _ping_of(question.labels[0])
-        if ping < 0:
+        if ping < 0 or not _is_answered(batch, question.flow):
             continue
         place = (question.hosts, question.labels[1:])
         last, n = runs.get(place, (-1, 0))
@@ -126,7 +139,8 @@ def under_zones(batch: FlowBatch, found: list[Evidence], detector: str) -> Itera
     """
     zones: dict[tuple[_Hosts, _Labels], int] = {}
     for e in found:
-        if e.strength >= Strength.STRONG and any(tool in e.detail for tool in TOOLS):
+        named = e.strength >= Strength.STRONG and any(tool in e.detail for tool in TOOLS)
+        if named and _is_answered(batch, e.flow):
             zone = _zone([labels for _, labels in _names(batch, e.flow)])
             zones.setdefault((_hosts(batch.flows[e.flow]), zone), e.packet)
     known = {e.flow for e in found}
@@ -135,7 +149,7 @@ def under_zones(batch: FlowBatch, found: list[Evidence], detector: str) -> Itera
     for flow in rest[np.argsort(batch.flows["first_ns"][rest], kind="stable")].tolist():
         for row, labels in _names(batch, flow)[:1]:
             questions.append(_Question(flow, row, _hosts(batch.flows[flow]), labels))
-    zones = _pinged(questions) | zones
+    zones = _pinged(batch, questions) | zones
     lengths = sorted({len(zone) for _, zone in zones if len(zone) >= 2})
     for question in questions:
         for length in lengths:

@@ -239,6 +239,19 @@ def test_three_pings_in_flows_of_their_own_name_a_zone() -> None:
     assert in_flows(*one_each(*labels[:2], labels[2].replace("t.ex", "u.ex"))) == []
 
 
+def test_what_is_not_answered_by_a_record_names_no_zone() -> None:
+    rest = one_each("lab40hei.t.example.org", "www.example.org")
+    for answers in ([], [P(1, answer(VERSION, b"", NULL, rcode=3))]):
+        asked = F(UDP, [P(0, ask(VERSION, NULL)), *answers], 30000, 53)
+        assert all(flow == 0 for flow, _ in in_flows(asked, *rest))
+    labels = [ping(n) + ".t.example.org" for n in (70, 71, 74)]
+    refused = [
+        F(UDP, [P(0, ask(label, NULL)), P(1, answer(label, b"", NULL, rcode=3))], 30000 + n, 53)
+        for n, label in enumerate(labels)
+    ]
+    assert in_flows(*refused, *rest) == []
+
+
 def test_a_control_label_of_dns2tcp_names_a_zone() -> None:
     control = "AAAAAAAAAAA.=auth.t.example.org"
     packets = [P(0, ask(control)), P(1, answer(control, text_of(b"AAAABBBBCCCCDDDD")))]
