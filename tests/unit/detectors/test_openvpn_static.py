@@ -1,11 +1,13 @@
 """OpenVPN with a static key: no header, whole blocks."""
 
+import random
+
 import pytest
 from build import TCP, UDP, F, P, batch
 from vpn_messages import secret
 
 from classifier.detectors import run_detectors
-from classifier.detectors.openvpn_static import DETECTOR
+from classifier.detectors.openvpn_static import DETECTOR, _carries_tcp
 from classifier.tables import Strength
 
 MAC_AND_IV = 36  # SHA1 and AES
@@ -212,3 +214,13 @@ def test_every_truncation_of_a_message_is_nothing_but_by_a_snaplen():
 def test_blocks_twice_as_long_are_another_protocol(overhead):
     blocks = tuple(2 * size for size in BLOCKS)
     assert found(*talk(overhead - overhead % 16 + overhead % 16, sizes=blocks)) == []
+
+
+def test_sizes_drawn_from_a_few_seldom_show_a_connection() -> None:
+    rng = random.Random(1)
+    for sizes in ([64, 96, 112, 128], [80, 96, 112, 352], [64, 96, 96, 112, 112, 128, 368]):
+        shown = 0
+        for _ in range(500):
+            n = rng.randint(16, 32)
+            shown += _carries_tcp(rng.choices([0, 1], k=n), rng.choices(sizes, k=n))
+        assert shown <= 25
