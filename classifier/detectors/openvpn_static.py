@@ -38,9 +38,9 @@ the messages show a TCP connection inside. Its acknowledgements (52 or 40 bytes 
 are four and an eighth of all at least, nothing is shorter but keepalives (H + 48), which are there or
 else something longer by 256 and more, and one after another come what opens it: SYN and its answer
 (60 bytes of IP, H + 96), from one side and the other, and an acknowledgement; beside those two, one
-message in six at most has their size. Random sizes in multiples of 16 do so in 6 flows of 10,000 at most,
-whatever range they are drawn from; of sizes drawn from a few, H + 80 and H + 96 among them, in 3 of 100 (in
-12 of 100 where the sides take turns).
+message in six at most has their size. Random sizes in multiples of 16 do so in 7 flows of 10,000 at most,
+whatever range they are drawn from (in 12 where the sides take turns); of sizes drawn from a few, H + 80 and H +
+96 among them, in 3 of 100 (in 12): `benchmarks/chance.py`.
 
 Mistaken for
 ------------
@@ -97,7 +97,9 @@ STEP_MOST, RUN_LEAST, IPV6_BYTES = 64, 2, 40
 # A cipher's block, the sizes of an acknowledgement of TCP for each MAC, and a keepalive beside them
 BLOCK, ACKS, KEEPALIVE_LESS = 16, range(80, 80 + 64 + 1, 16), 32
 ACKS_LEAST, ACKS_SHARE, LONGER_LEAST = 4, 8, 256
-OPENING, SMALL_SHARE = 2, 6  # messages of one size: SYN and its answer; of others at most
+# Messages of an opening's size: SYN and its answer; of others at most one in six: our own captures of pages
+# and files have up to 3 in 19 (`benchmarks/chance.py` says what that leaves to chance)
+OPENING, SMALL_SHARE = 2, 6
 CARRIED_SIZES = 7  # what carries a page or a file has more
 _YEAR_LEAST = np.uint8(TIME_LEAST >> 24)  # of a time's first byte, which is below 0x80
 _YEARS = np.uint8(0x80) - _YEAR_LEAST

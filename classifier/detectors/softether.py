@@ -123,6 +123,9 @@ _SAID = (
 )
 
 
+_OVER_DNS = ("question", "answer")
+
+
 def _kind(data: bytes, wire_bytes: int) -> str:
     """Return which message a UDP payload is, empty where none."""
     for kind, fixed in _FIXED.items():
@@ -142,8 +145,8 @@ def _kind(data: bytes, wire_bytes: int) -> str:
     return "place" if _PLACE.fullmatch(data) else ""
 
 
-def _over_udp(batch: FlowBatch, flow: int) -> Evidence | None:
-    """Judge the datagrams of a flow."""
+def _over_udp(batch: FlowBatch, flow: int) -> tuple[Evidence, bool] | None:
+    """Judge the datagrams of a flow; tell whether it begins with a message over DNS."""
     start, stop = (int(batch.flows[f"packets_{end}"][flow]) for end in ("start", "stop"))
     first: dict[tuple[str, int], int] = {}
     for row in range(start, stop):
@@ -161,7 +164,9 @@ def _over_udp(batch: FlowBatch, flow: int) -> Evidence | None:
             frames = batch.packets["frame"][rows].tolist()
             place = f"packet{'s' if len(rows) > 1 else ''} {' and '.join(map(str, frames))}"
             detail = f"{said.text}, {place}"
-            return Evidence(flow, _NAME, said.strength, detail, rows[-1], _NAME, rows[0] == start)
+            starts = rows[0] == start
+            evidence = Evidence(flow, _NAME, said.strength, detail, rows[-1], _NAME, starts)
+            return evidence, starts and said.one in _OVER_DNS
     return None
 
 
@@ -180,15 +185,16 @@ def _ends(flow: np.void) -> tuple[_Host, _Host]:
     return one, other
 
 
-def _beside(batch: FlowBatch, found: list[Evidence]) -> Iterator[Evidence]:
+def _beside(
+    batch: FlowBatch, found: list[Evidence], over_dns: list[Evidence]
+) -> Iterator[Evidence]:
     """Judge what else two hosts say to each other of which one asked the other over DNS."""
     every: dict[tuple[_Host, _Host], _Asked] = {}
-    for e in found:
-        if "VPN over DNS" in e.detail and e.starts:
-            f = batch.flows[e.flow]
-            times = int(f["first_ns"]), int(f["last_ns"])
-            asked = _Asked(*_ends(f), *times, int(batch.packets["frame"][e.packet]))
-            every.setdefault((asked.client, asked.server), asked)
+    for e in over_dns:
+        f = batch.flows[e.flow]
+        times = int(f["first_ns"]), int(f["last_ns"])
+        asked = _Asked(*_ends(f), *times, int(batch.packets["frame"][e.packet]))
+        every.setdefault((asked.client, asked.server), asked)
     others: dict[tuple[_Host, _Host], list[int]] = {ends: [] for ends in every}
     known = {e.flow for e in found}
     for flow in range(batch.flows.size if every else 0):
@@ -262,10 +268,13 @@ def select(heads: Heads) -> NDArray[np.bool_]:
 def detect(batch: FlowBatch) -> list[Evidence]:
     """Find the request and its answer, and SoftEther's datagrams."""
     found = find_exchanges(batch, _NAME, _NAME, _EXCHANGES)
+    over_dns = []
     for flow in np.flatnonzero(batch.flows["proto"] == UDP).tolist():
-        evidence = _over_udp(batch, flow)
-        found += [evidence] if evidence is not None else []
-    return sorted([*found, *_beside(batch, found)], key=lambda evidence: evidence.flow)
+        judged = _over_udp(batch, flow)
+        if judged is not None:
+            found.append(judged[0])
+            over_dns += [judged[0]] if judged[1] else []
+    return sorted([*found, *_beside(batch, found, over_dns)], key=lambda evidence: evidence.flow)
 
 
 DETECTOR = Detector(_NAME, _NAME, (TCP, UDP), 2048, detect, select)

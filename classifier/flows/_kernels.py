@@ -4,7 +4,7 @@ How this works. A live flow is one FLOW_RECORD and a DIR row for each direction 
 (direction 0 is from endpoint ``a``, the smaller one, so that the key has no direction); the
 statistics of a single packet are in the log. ``slots`` is an open-addressing table, at most half
 full: the record's row + 1 in as many bits as the table's size has, a hash tag in the others; full
-keys are compared. Packets come in batches of 128 in four passes, so that memory is asked for before
+keys are compared. Packets come in batches of 32 in four passes, so that memory is asked for before
 it is needed: key, hash and prefetch the slot; prefetch the record; prefetch the direction; find or
 make the flow and update it. Which endpoint is the smaller one is computed without a branch, as the
 processor would guess it wrong for every other packet.

@@ -181,7 +181,7 @@ class Impact:
         notes = []
         if (self.mistakes["source"] == "probabilities").any():
             notes.append(
-                f"Probabilities were calibrated on laboratory runs, for {PREVALENCE:.0%} of flows being of a "
+                f"Probabilities as shipped were calibrated on laboratory runs, for {PREVALENCE:.0%} of flows being of a "
                 "VPN; how right they are elsewhere, labels tell."
             )
         if not self.addresses and self.flows:
