@@ -25,8 +25,9 @@ from classifier.wire import REASONS, Reassembly, open_capture
 
 ROOT = Path(__file__).parents[1]
 _SPEC = importlib.util.spec_from_file_location("tshark", ROOT / "tests/differential/tshark.py")
-tshark: Any = importlib.util.module_from_spec(_SPEC)  # type: ignore[arg-type]
-_SPEC.loader.exec_module(tshark)  # type: ignore[union-attr]
+assert _SPEC is not None and _SPEC.loader is not None, "it lies in this repository"
+tshark: Any = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(tshark)
 
 #: Layers that IP is looked for in; tshark's names.
 OPENED = {"eth", "ethertype", "vlan", "sll", "null", "raw", "ppp", "pppoes", "mpls", "llc", "chdlc"}

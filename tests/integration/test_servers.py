@@ -177,7 +177,7 @@ def test_what_is_recorded_cannot_be_changed(url):
         "UPDATE changes SET actor = 'nobody'",
         "DELETE FROM changes",
     ):
-        with pytest.raises(sqlalchemy.exc.DBAPIError, match="only added to"):  # noqa: SIM117
+        with pytest.raises(sqlalchemy.exc.DBAPIError, match="only added to"):  # noqa: SIM117 - two statements read better
             with engine.begin() as connection:
                 connection.exec_driver_sql(text)
     with engine.begin() as connection:

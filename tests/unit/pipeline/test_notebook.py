@@ -56,7 +56,7 @@ def test_the_model_functions_are_at_hand() -> None:
 
 
 def test_a_run_goes_to_another_process(run: classifier.Run) -> None:
-    run.plot  # noqa: B018
+    run.plot  # noqa: B018 - asking for it is the test
     again = pickle.loads(pickle.dumps(run))
     assert again.table.equals(run.table)
     assert again.explain(5).row == run.explain(5).row
