@@ -100,7 +100,6 @@ ACKS_LEAST, ACKS_SHARE, LONGER_LEAST = 4, 8, 256
 # Messages of an opening's size: SYN and its answer; of others at most one in six: our own captures of pages
 # and files have up to 3 in 19 (`benchmarks/chance.py` says what that leaves to chance)
 OPENING, SMALL_SHARE = 2, 6
-CARRIED_SIZES = 7  # what carries a page or a file has more
 _YEAR_LEAST = np.uint8(TIME_LEAST >> 24)  # of a time's first byte, which is below 0x80
 _YEARS = np.uint8(0x80) - _YEAR_LEAST
 CLEAR_WIDTH = LENGTH_BYTES + max(MACS) + REPLAY_BYTES + IPV6_BYTES
