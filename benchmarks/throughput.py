@@ -30,16 +30,12 @@ def measure_engine(capture: str) -> Measured:
     """Packets to flow table: statistics, 32-packet series, payload heads; compiled, in process."""
     from classifier._jit import PLAIN_WORK, spend
     from classifier.datasets import demo
-    from classifier.flows import FlowTable
-    from classifier.wire import open_capture
+    from classifier.pipeline import Options, Reading
 
     def run(path: str) -> tuple[int, int]:
-        table, flows = FlowTable(), 0
-        reader = open_capture(path)
-        for packets, buffer in reader.batches():
-            flows += sum(batch.flows.size for batch in table.add(packets, buffer))
-        flows += sum(batch.flows.size for batch in table.finish())
-        return reader.packets_read, flows
+        reading = Reading([path], Options())
+        flows = sum(batch.flows.size for batch in reading.batches())
+        return reading.accounting["packets_read"], flows
 
     spend(PLAIN_WORK)
     run(str(demo().capture))  # compile, or load what was compiled

@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-__all__ = ["borrow", "copy_bytes", "count_below", "prefetch"]
+__all__ = ["borrow", "copy_bytes", "count_below", "prefetch", "read_file"]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -74,6 +74,24 @@ def copy_bytes(typingctx: Any, source: Any, start: Any, size: Any, target: Any, 
         return context.get_dummy_value()
 
     return types.void(source, types.int64, types.int64, target, types.int64), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def read_file(typingctx: Any, descriptor: Any, target: Any, start: Any, size: Any) -> Any:
+    """Read up to ``size`` bytes of a file to ``target[start:]``; 0 at its end, -1 at a failure.
+
+    That the array has room for them is not checked. The C library's ``read``: POSIX alone.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        view = context.make_array(signature.args[1])(context, builder, args[1])
+        word, byte = ir.IntType(64), ir.IntType(8).as_pointer()
+        place = builder.gep(builder.bitcast(view.data, byte), [args[2]])
+        kind = ir.FunctionType(word, [ir.IntType(32), byte, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "read")
+        return builder.call(function, [builder.trunc(args[0], ir.IntType(32)), place, args[3]])
+
+    return types.int64(types.int64, target, types.int64, types.int64), codegen
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -22,7 +22,7 @@ import numpy as np
 __all__ = ["bind", "kind", "machine", "object_code", "raw_kind"]
 
 _SYMBOL = "kernel"
-_C_LIBRARY = {"free", "malloc", "memcpy", "memmove", "memset"}
+_C_LIBRARY = {"free", "malloc", "memcpy", "memmove", "memset", "read"}
 _C_LIBRARY |= {"cos", "exp", "exp2", "fmod", "log", "log10", "log1p", "log2", "pow", "sin", "sqrt"}
 
 _SCALARS: dict[type, Any] = {int: ctypes.c_int64, float: ctypes.c_double, bool: ctypes.c_uint8}

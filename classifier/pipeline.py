@@ -41,6 +41,9 @@ Progress = Callable[[int, int], None]  # bytes read so far, bytes in all (0 = un
 _PACKET_BYTES = 1500  # packets of a capture are at least its size by this, but for offloaded ones
 _MUCH = 1 << 24  # bytes; reading them takes 10 ms
 _BATCHES_AHEAD = 2
+_STRETCH = (
+    1 << 25
+)  # bytes that are read before others have a word; 15 ms, or longer from a slow disk
 #: The model that ``default`` means.
 DEFAULT_MODEL = "lab"
 
@@ -298,6 +301,7 @@ class Reading:
     _total_bytes: int = 0
     _position: int = 0
     _taken_ahead: bool = False
+    _capture: Capture | None = None  # the one at hand
     _ahead: "Ahead[FlowBatch] | None" = None
 
     def __post_init__(self) -> None:
@@ -351,6 +355,8 @@ class Reading:
             for packets, buffer in self._packets(source, reassembly):
                 for batch in self._ended(table, packets, buffer, offset):
                     yield _shifted(batch, offset)
+                for batch in self._read_on(table, reassembly):
+                    yield _shifted(batch, offset)
             if self.options.separate:
                 for batch in self._close(table, reassembly, offset):
                     yield _shifted(batch, offset)
@@ -377,6 +383,17 @@ class Reading:
             yield batch
         if unseen is not None:
             unseen.see(packets, offset)
+
+    def _read_on(self, table: "FlowTable", reassembly: Reassembly) -> Iterator["FlowBatch"]:
+        """Take as much of the capture at hand as nobody but the table must look at."""
+        capture = self._capture
+        if capture is None or self.pairs is not None:
+            return
+        before = -1
+        while not reassembly.waiting and before < capture.stream.position:
+            before = capture.stream.position
+            yield from table.read_on(capture, _STRETCH)
+            self._tell(capture)
 
     def packets(self) -> "Iterator[tuple[NDArray[np.void], NDArray[np.uint8]]]":
         """Yield the packet table with ``flow_id`` set, and the buffer of its payload fields."""
@@ -430,19 +447,24 @@ class Reading:
         except CaptureError as error:
             self._fail(error)
             return
+        self._capture = capture
         self.captures.append(capture.name)
         self.opened.append(source)
         try:
             for packets, buffer in capture.batches():
-                self._position = self._done_bytes + capture.stream.position
-                if not self._taken_ahead:
-                    self._show()
+                self._tell(capture)
                 yield from reassembly.settle(packets, buffer)
         except CaptureError as error:
             self._fail(error)
         else:
             self.accounting["captures_read"] += 1
+        self._capture = None
         self._add_capture(capture)
+
+    def _tell(self, capture: Capture) -> None:
+        self._position = self._done_bytes + capture.stream.position
+        if not self._taken_ahead:
+            self._show()
 
     def _fail(self, error: CaptureError) -> None:
         if len(self.sources) == 1:

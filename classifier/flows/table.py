@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from classifier.flows import _gather_kernels as g
 from classifier.flows import _kernels as k
 from classifier.flows.memory import Pages
 from classifier.tables import DIR, FLOW, FLOW_RECORD, KEPT, PACKET_LIMIT, SERIES, FlowBatch
+from classifier.wire import Capture
 
 __all__ = ["FlowTable"]
 
@@ -24,6 +25,24 @@ LEAST_GONE = 32 << 20  # bytes of ended flows in the log, before it is worth whi
 TOMBS = 1 << 20  # ended flows that a later one can name as its parent: 16 MiB at most
 FRAGMENTS = 1 << 12
 MOST_REASONS = 32
+
+
+class _Arrays(NamedTuple):
+    """What live flows are made of; see ``_kernels.update``."""
+
+    records: NDArray[Any]
+    dirs: NDArray[Any]
+    slots: NDArray[Any]
+    free_records: NDArray[Any]
+    free_dirs: NDArray[Any]
+    kept: NDArray[Any]
+    arena: NDArray[Any]
+    ended: NDArray[Any]
+    tombs: NDArray[Any]
+    marks: NDArray[Any]
+    fragments: NDArray[Any]
+    counts: NDArray[Any]
+    state: NDArray[Any]
 
 
 class FlowTable:
@@ -130,9 +149,42 @@ class FlowTable:
             What their payload fields index.
         """
         self._reserve(packets.size)
-        k.update(
-            packets,
-            buffer,
+        k.update(packets, buffer, *self._arrays(), self._idle_ns, self._active_ns)
+        yield from self._added(packets.size)
+
+    def read_on(self, capture: Capture, most_bytes: int) -> Iterator[FlowBatch]:
+        """Add packets of a file without asking for each buffer, between two steps of ``batches``.
+
+        Ends where somebody else must look at them: what is left comes out of ``batches``.
+
+        Parameters
+        ----------
+        capture : Capture
+        most_bytes : int
+            How much of the file to read, to a buffer more.
+        """
+        stretch = capture.stretch()
+        if stretch is None:
+            return
+        from classifier.flows import _stretch_kernels
+
+        self._reserve(stretch.rows.size)
+        added = _stretch_kernels.read_on(
+            *stretch,
+            *self._arrays(),
+            self._idle_ns,
+            self._active_ns,
+            most_bytes,
+            BATCH_FLOWS,
+            self._max_flows,
+            self._packets_since_sweep,
+            self._swept_ns,
+        )
+        yield from self._added(int(added))
+
+    def _arrays(self) -> "_Arrays":
+        """Return what ``update`` takes behind packets and their buffer."""
+        return _Arrays(
             self._records.array,
             self._dirs.array,
             self._slots.array,
@@ -146,10 +198,11 @@ class FlowTable:
             self._fragments,
             self.counts,
             self._state,
-            self._idle_ns,
-            self._active_ns,
         )
-        self._packets_since_sweep += packets.size
+
+    def _added(self, n_packets: int) -> Iterator[FlowBatch]:
+        """Yield what ended, after so many packets."""
+        self._packets_since_sweep += n_packets
         if self._state[k.N_ENDED] >= BATCH_FLOWS:
             yield from self._flush()
         yield from self._expire()

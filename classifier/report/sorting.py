@@ -63,6 +63,7 @@ class Sorter:
         self._parent = folder
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._kept: list[pa.RecordBatch] = []
+        self._in_order = True
         self._rows = 0
         self._bytes = 0
         self._runs: list[Path] = []
@@ -95,6 +96,7 @@ class Sorter:
         if not batch.num_rows:
             return
         self._kept.append(batch)
+        self._in_order = False
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
         if self._rows >= self._limit_rows or self._bytes >= self._limit_bytes:
@@ -109,8 +111,10 @@ class Sorter:
             If a temporary file cannot be read.
         """
         if not self._runs:
-            if self._kept:
-                yield from self._sorted().to_batches(max_chunksize=self._window_rows)
+            if not self._in_order:  # they may be asked for again
+                self._kept = self._sorted().to_batches(max_chunksize=self._window_rows)
+                self._in_order = True
+            yield from self._kept
             return
         if self._kept:
             self._spill()

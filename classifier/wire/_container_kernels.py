@@ -32,8 +32,12 @@ from classifier.wire._packet_kernels import be32, byte, clear, dissect
     LAST_NS,  # time of the packet before, for packets without one
     CLAMPED,  # time stamps further from 1970 than MOST_SECONDS
     DAMAGE,  # which row of capture.DAMAGES
+    FILLED,  # bytes of the buffer that hold file content
+    PASSED,  # bytes of the (unpacked) file before the buffer
+    PENDING,  # rows that were written and not handed out
+    GOT,  # bytes that a kernel read from the file itself
     N_STATE,
-) = range(15)
+) = range(19)
 
 NEED_BYTES, ROWS_FULL, NEED_INTERFACES, DAMAGED = 0, 1, 2, 3
 

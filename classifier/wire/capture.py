@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,14 @@ from classifier.errors import CaptureError, CaptureFormatError, CaptureTruncated
 from classifier.tables import PACKET
 from classifier.wire.streams import Stream, open_stream
 
-__all__ = ["Capture", "Source", "open_capture", "order_captures"]
+__all__ = ["Capture", "Source", "Stretch", "open_capture", "order_captures"]
 
 Source = str | Path | bytes | bytearray | memoryview | BinaryIO
 
 BUFFER_BYTES = 1024 * 1024
 ROWS = 4096
 MOST_INTERFACES = 1 << 16  # of a section; more is a file that only wants memory
+LEAST_STRETCH = 8 * BUFFER_BYTES  # of a file that is left, for reading it by stretches
 
 #: Link types that can be read; https://www.tcpdump.org/linktypes.html
 LINKS = {
@@ -71,6 +72,17 @@ DAMAGES = (
 )
 
 
+class Stretch(NamedTuple):
+    """What a kernel needs to read a file on by itself; ``state`` is of ``_container_kernels``."""
+
+    pcapng: bool
+    descriptor: int
+    buffer: NDArray[np.uint8]
+    state: NDArray[np.int64]
+    interfaces: NDArray[np.int64]
+    rows: NDArray[np.void]
+
+
 @dataclass(slots=True)
 class Capture:
     """One capture being read.
@@ -85,7 +97,6 @@ class Capture:
         Row in the list of captures, written into ``PACKET.capture``.
     damage : list of CaptureError
         Why reading ended before the end of the file, if it did.
-    packets_read : int
     watch : callable, optional
         Told, after each walk, the buffer, the bytes (start, stop) that it passed, and how many of
         them belong to a block that is passed over.
@@ -97,14 +108,12 @@ class Capture:
     stream: Stream
     decapsulate: bool = False
     damage: list[CaptureError] = field(default_factory=list)
-    packets_read: int = 0
     clamped: int = 0
     watch: Callable[[NDArray[np.uint8], int, int, int], None] | None = None
     _state: NDArray[np.int64] = field(init=False)
     _interfaces: NDArray[np.int64] = field(init=False)
     _buffer: NDArray[np.uint8] = field(init=False)
-    _filled: int = 0
-    _offset: int = 0  # in the (unpacked) file of the buffer's first byte
+    _rows: NDArray[np.void] = field(init=False)
     _pcapng: bool = False
     _readable: bool = False  # a packet came from an interface whose link type can be read
 
@@ -117,8 +126,9 @@ class Capture:
         self._state[k.DECAPSULATE] = self.decapsulate
         self._interfaces = np.zeros((16, k.IF_COLUMNS), np.int64)
         self._buffer = np.zeros(BUFFER_BYTES, np.uint8)
+        self._rows = np.zeros(ROWS + 1, PACKET)
         self._fill()
-        head = self._buffer[: self._filled]
+        head = self._buffer[: self._state[k.FILLED]]
         if head.size == 0:
             self.stream.close()
             raise CaptureFormatError(
@@ -140,6 +150,13 @@ class Capture:
                 offset=0,
                 remedy="pcap and pcapng are read, also gzip, zstd, xz, bzip2 or lz4 compressed",
             )
+
+    @property
+    def packets_read(self) -> int:
+        """Packets so far."""
+        from classifier.wire import _container_kernels as k
+
+        return int(self._state[k.FRAME])
 
     @property
     def record_header(self) -> int:
@@ -187,20 +204,23 @@ class Capture:
 
     def _fill(self) -> bool:
         """Read until the buffer is full or the stream ends; return whether anything came."""
-        view = memoryview(self._buffer)  # type: ignore[arg-type]
-        before = self._filled
-        while self._filled < BUFFER_BYTES:
-            got = self.stream.readinto(view[self._filled :])
+        from classifier.wire import _container_kernels as k
+
+        view, state = memoryview(self._buffer), self._state  # type: ignore[arg-type]
+        before = int(state[k.FILLED])
+        while state[k.FILLED] < BUFFER_BYTES:
+            got = self.stream.readinto(view[state[k.FILLED] :])
             if got == 0:
                 break
-            self._filled += got
-        return self._filled > before
+            state[k.FILLED] += got
+        return bool(state[k.FILLED] > before)
 
     def batches(self) -> Iterator[tuple[NDArray[np.void], NDArray[np.uint8]]]:
         """Yield ``(packets, buffer)``: rows of PACKET and what their payload fields index.
 
         Both are overwritten by the next step. Damage ends the iteration and is noted in
-        ``damage``; whatever was whole has been handed out by then.
+        ``damage``; whatever was whole has been handed out by then. Between two steps a kernel may
+        read a stretch of the file: what it left is handed out next.
 
         Raises
         ------
@@ -210,20 +230,19 @@ class Capture:
         from classifier.wire import _container_kernels as k
 
         walk = k.walk_pcapng if self._pcapng else k.walk_pcap
-        rows = np.zeros(ROWS + 1, PACKET)
-        state = self._state
+        rows, state = self._rows, self._state
         try:
             while True:
                 start, skip = int(state[k.POSITION]), int(state[k.SKIP])
-                n = walk(self._buffer, self._filled, state, self._interfaces, rows)
+                n = int(walk(self._buffer, int(state[k.FILLED]), state, self._interfaces, rows))
                 if self.watch is not None:
                     self.watch(self._buffer, start, int(state[k.POSITION]), skip)
-                if n:
+                while n:
                     spend(n)
-                    self.packets_read += int(n)
                     if not self._readable:
                         self._readable = bool((rows["reason"][:n] != k.UNSUPPORTED_LINK).any())
                     yield rows[:n], self._buffer
+                    n, state[k.PENDING] = int(state[k.PENDING]), 0
                 if state[k.STATUS] == k.ROWS_FULL:
                     continue
                 if state[k.STATUS] == k.NEED_INTERFACES:
@@ -237,10 +256,10 @@ class Capture:
                     self._note_damage(DAMAGES[state[k.DAMAGE]])
                     break
                 position = int(state[k.POSITION])
-                left = self._filled - position
-                self._buffer[:left] = self._buffer[position : self._filled].copy()
-                self._offset += position
-                self._filled, state[k.POSITION] = left, 0
+                left = int(state[k.FILLED]) - position
+                self._buffer[:left] = self._buffer[position : position + left].copy()
+                state[k.PASSED] += position
+                state[k.FILLED], state[k.POSITION] = left, 0
                 if not self._fill():
                     self._note_end(left, int(state[k.SKIP]))
                     break
@@ -249,6 +268,29 @@ class Capture:
             self.stream.close()
         self._refuse_unreadable()
 
+    def stretch(self) -> Stretch | None:
+        """Return what a kernel may read on, between two steps of ``batches``; None: not now."""
+        from classifier.wire import _container_kernels as k
+
+        self.stream.passed(int(self._state[k.GOT]))
+        self._state[k.GOT] = 0
+        if (
+            self.stream.left() < LEAST_STRETCH
+            or self.watch is not None
+            or not self._readable
+            or self._state[k.PENDING]
+            or self._state[k.STATUS] not in (k.NEED_BYTES, k.ROWS_FULL)
+        ):
+            return None
+        return Stretch(
+            self._pcapng,
+            self.stream.descriptor,
+            self._buffer,
+            self._state,
+            self._interfaces,
+            self._rows,
+        )
+
     def _note_damage(self, problem: str) -> None:
         from classifier.wire import _container_kernels as k
 
@@ -256,18 +298,21 @@ class Capture:
             CaptureFormatError(
                 f"{problem}; {self.packets_read} packets before it were read",
                 path=self.path,
-                offset=self._offset + int(self._state[k.POSITION]),
+                offset=int(self._state[k.PASSED] + self._state[k.POSITION]),
                 remedy="capture or copy it again to get the rest",
             )
         )
 
     def _note_end(self, left: int, skip: int) -> None:
+        from classifier.wire import _container_kernels as k
+
+        offset = int(self._state[k.PASSED])
         if self.stream.failure:
             self.damage.append(
                 CaptureTruncatedError(
                     f"{self.stream.failure}; {self.packets_read} packets before it were read",
                     path=self.path,
-                    offset=self._offset + left,
+                    offset=offset + left,
                     remedy="copy the file again",
                 )
             )
@@ -277,7 +322,7 @@ class Capture:
                     f"the file ends in the middle of a record; {self.packets_read} packets before "
                     "it were read",
                     path=self.path,
-                    offset=self._offset,
+                    offset=offset,
                     remedy="nothing needs to be done if the capture was still running",
                 )
             )

@@ -76,6 +76,11 @@ class Reassembly:
         # Other data than the capture's author can know, so that no capture can make keys collide
         self._seed = int.from_bytes(os.urandom(8), "little") >> 1
 
+    @property
+    def waiting(self) -> bool:
+        """Whether rows are kept that come before those still to be read."""
+        return self._store.n > 0
+
     def settle(
         self, packets: NDArray[np.void], buffer: NDArray[np.uint8]
     ) -> Iterator[tuple[NDArray[np.void], NDArray[np.uint8]]]:

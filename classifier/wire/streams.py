@@ -9,6 +9,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import sys
 import zlib
 from pathlib import Path
@@ -193,6 +194,22 @@ class Stream:
                 remedy="unpack it yourself if you trust it",
             )
         return got
+
+    @property
+    def descriptor(self) -> int:
+        """Of a file that is read as it is, by the system alone: what ``left`` counts can be."""
+        return int(self._counted.raw.fileno())
+
+    def left(self) -> int:
+        """Return the bytes that others can read on by ``descriptor``; 0 where they cannot."""
+        counted = self._counted
+        if not self.is_file or self._source is not counted or counted.ahead or self.failure:
+            return 0
+        return max(self.size - counted.count, 0) if os.name == "posix" else 0
+
+    def passed(self, n: int) -> None:
+        """Count bytes that others read."""
+        self._counted.count += n
 
     def close(self) -> None:
         """Close what this object opened; a file object of the caller stays open."""
