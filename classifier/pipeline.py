@@ -40,7 +40,8 @@ Progress = Callable[[int, int], None]  # bytes read so far, bytes in all (0 = un
 
 _PACKET_BYTES = 1500  # packets of a capture are at least its size by this, but for offloaded ones
 _MUCH = 1 << 24  # bytes; reading them takes 10 ms
-_BATCHES_AHEAD = 2
+_BATCHES_AHEAD = 1
+_BATCHES_SOON = 4  # judged before reading must share its processor with hashing
 _STRETCH = (
     1 << 25
 )  # bytes that are read before others have a word; 15 ms, or longer from a slow disk
@@ -283,8 +284,9 @@ class Reading:
         How many of ``problems`` are captures that could not be read at all.
     pairs : PairBook or None
         Where one is given, it sees the packets before their flows come out of ``batches``.
-    ready : threading.Event
-        Set when all is there that judging needs, but for flows.
+    idle : threading.Event
+        Set when flows are waited for the first time, or some batches of them are judged: from then
+        on another thread does not take reading its processor.
     """
 
     sources: list[Source]
@@ -296,7 +298,7 @@ class Reading:
     failed: int = 0
     accounting: Accounting = field(default_factory=Accounting)
     pairs: "PairBook | None" = None
-    ready: threading.Event = field(default_factory=threading.Event)
+    idle: threading.Event = field(default_factory=threading.Event)
     _done_bytes: int = 0
     _total_bytes: int = 0
     _position: int = 0
@@ -340,7 +342,8 @@ class Reading:
             yield
             return
         self._taken_ahead = True
-        self._ahead = Ahead(self.batches(), _BATCHES_AHEAD, self.progress and self._show)
+        show = self.progress and self._show
+        self._ahead = Ahead(self.batches(), _BATCHES_AHEAD, show, self.idle.set)
         try:
             yield
         finally:
@@ -417,8 +420,10 @@ class Reading:
                 stack.enter_context(self.ahead())
             if self._ahead is not None:
                 _get_ready(self.options)
-            self.ready.set()
-            for batch in self._ahead or self.batches():
+            stack.callback(self.idle.set)
+            for n, batch in enumerate(self._ahead or self.batches()):
+                if n == _BATCHES_SOON:
+                    self.idle.set()
                 yield judged_rows(batch, self.captures, self.options)
 
     def _show(self) -> None:

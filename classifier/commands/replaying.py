@@ -13,7 +13,7 @@ from classifier.commands.shared import (
     classified,
     complain,
     failed,
-    leave_pandas,
+    prepare_arrow,
     replayed,
     say,
     width,
@@ -90,7 +90,7 @@ def _demo(options: argparse.Namespace) -> int:
     from classifier.run import classify
 
     files = demo()
-    leave_pandas(options)
+    prepare_arrow(options)
     _print_report(classify(files.capture, registry=files.register, policy=files.policy))
     return 0
 

@@ -17,9 +17,9 @@ __all__ = [
     "classified",
     "complain",
     "failed",
-    "leave_pandas",
     "now",
     "open_registry",
+    "prepare_arrow",
     "reading_options",
     "replayed",
     "say",
@@ -131,16 +131,18 @@ class _NoPandas:
             raise ImportError(name)
 
 
-def leave_pandas(options: argparse.Namespace) -> None:
-    """Keep pyarrow from importing pandas to make its first array, a quarter of a second.
+def prepare_arrow(options: argparse.Namespace) -> None:
+    """Let pyarrow start faster and hold less, where the whole process is the command's.
 
-    It then takes no Series for an array until a table became a DataFrame, which it does as ever;
-    so only where the whole process is the command's.
+    Its own allocator keeps 20 MiB more than the system's, for nothing gained. To make its first
+    array it imports pandas, a quarter of a second; without, it takes no Series for an array until
+    a table became a DataFrame, which it does as ever.
     """
     if not options.own_process or "pandas" in sys.modules:
         return
     import pyarrow as pa
 
+    pa.set_memory_pool(pa.system_memory_pool())
     sys.meta_path.insert(0, _NoPandas)
     try:
         pa.array([""])  # it looks once
@@ -164,7 +166,7 @@ def replayed(options: argparse.Namespace, *, separate: bool | None = None) -> "I
     }
 
     def judging() -> Options:
-        leave_pandas(options)
+        prepare_arrow(options)
         opened: dict[str, Any] = {}
         if hasattr(options, "policy"):
             opened = {

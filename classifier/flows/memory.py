@@ -38,14 +38,14 @@ class Pages:
     array : ndarray, shape (size,)
     """
 
-    __slots__ = ("_map", "_next", "_skip", "array")
+    __slots__ = ("_map", "_next", "_released", "_skip", "array")
 
     _left_ns = PATIENCE_NS  # of the process: what large pages may still cost
 
     def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
         n_bytes = size * dtype.itemsize
         self._map: mmap.mmap | None = None
-        self._next = self._skip = 0
+        self._next = self._skip = self._released = 0
         self.array: NDArray[Any]
         if n_bytes < LEAST_BYTES:
             raw = np.zeros(n_bytes + 64, np.uint8)
@@ -80,3 +80,14 @@ class Pages:
             Pages._left_ns += SMALL_NS - (time.perf_counter_ns() - begun)
             at += LARGE
         self._next = at
+
+    def release(self, used: int) -> None:
+        """Give back the memory behind the first ``used`` rows, which are zeros from then on."""
+        if self._map is None:
+            return
+        stop = used * self.array.dtype.itemsize // LARGE * LARGE
+        if stop > self._released:
+            self._map.madvise(
+                mmap.MADV_DONTNEED, self._skip + self._released, stop - self._released
+            )
+            self._released = stop

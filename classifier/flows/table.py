@@ -16,11 +16,12 @@ from classifier.wire import Capture
 
 __all__ = ["FlowTable"]
 
-BATCH_FLOWS = 4096
+BATCH_FLOWS = 8192
 MOST_FLOWS = 1_000_000  # live ones that room is made for at once
 MOST_PACKETS = 8192  # of a call of ``add``, before arrays must grow
 SLOTS = 1 << 16  # at first
 ARENA_BYTES = 2 << 30
+LOG_ROWS = 1 << 15  # of the log, between two notes of whose they are: 1.5 MiB
 LEAST_GONE = 32 << 20  # bytes of ended flows in the log, before it is worth while to copy the rest
 TOMBS = 1 << 20  # ended flows that a later one can name as its parent: 16 MiB at most
 FRAGMENTS = 1 << 12
@@ -88,6 +89,7 @@ class FlowTable:
         self._slots = _all_ready(SLOTS, np.dtype(np.uint32))
         self._kept: Pages
         self._arena: Pages
+        self._log: list[tuple[int, int, int]]
         self._new_log(self._records.array.size * PACKET_LIMIT, ARENA_BYTES)
         self._ended: NDArray[Any] = np.zeros(1024, FLOW_RECORD)
         self._tombs = _all_ready(2 * k.TOMB_WAYS, np.dtype(np.uint64)).array.reshape(-1, 2)
@@ -214,7 +216,9 @@ class FlowTable:
         rows = np.flatnonzero(state & k.LIVE)
         rows = rows[np.argsort(self._records.array["flow_id"][rows])]
         for first in range(0, rows.size, BATCH_FLOWS):
-            yield self._gather(self._records.array, rows[first : first + BATCH_FLOWS])
+            batch = self._gather(self._records.array, rows[first : first + BATCH_FLOWS])
+            self._release(int(batch.flows["flow_id"][-1]))
+            yield batch
         self._state[[k.N_LIVE, k.N_RECORDS, k.N_FREE_RECORDS, k.N_FREE_DIRS]] = 0
         self._state[k.N_DIRS] = k.SCRATCH_DIRS
         self._slots.array[:] = 0
@@ -256,7 +260,22 @@ class FlowTable:
             larger[:used] = self._ended[:used]
             self._ended = larger
 
+        if int(state[k.N_KEPT]) - self._log[-1][1] >= LOG_ROWS:
+            top = int(state[k.N_KEPT]), int(state[k.ARENA_TOP])
+            self._log.append((int(state[k.NEXT_FLOW_ID]), *top))
+
+    def _release(self, flow_id: int) -> None:
+        """Give back the memory of the log up to where flows after this one began."""
+        done = 0
+        while done + 1 < len(self._log) and self._log[done + 1][0] <= flow_id + 1:
+            done += 1
+        self._kept.release(self._log[done][1])
+        self._arena.release(self._log[done][2])
+        del self._log[:done]
+
     def _new_log(self, n_kept: int, n_bytes: int) -> None:
+        # Rows and bytes of the log that are of flows before an id
+        self._log = [(0, 0, 0)]
         self._kept = _spacious(n_kept, KEPT)
         self._arena = _spacious(n_bytes, np.dtype(np.uint8))
 

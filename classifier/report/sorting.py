@@ -189,8 +189,8 @@ class _Run:
 
 
 def _in_order(batches: list[pa.RecordBatch]) -> pa.Table:
-    table = pa.Table.from_batches(batches).combine_chunks()
+    table = pa.Table.from_batches(batches)
     ids = table.column("flow_id").to_numpy()
-    if np.all(ids[1:] >= ids[:-1]):
-        return table
-    return table.take(pa.array(np.argsort(ids, kind="stable")))
+    if not np.all(ids[1:] >= ids[:-1]):
+        table = table.take(pa.array(np.argsort(ids, kind="stable")))
+    return table.combine_chunks()

@@ -1,13 +1,14 @@
 """``classify``, ``replay`` and ``open_run``: what makes runs."""
 
-import threading
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from classifier.ahead import Later
 from classifier.errors import must_be
 from classifier.pipeline import (
     Accounting,
@@ -25,8 +26,6 @@ from classifier.run._run import Run
 from classifier.wire import Source
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     import pandas as pd
     import pyarrow as pa
 
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     from classifier.report.sorting import Sorter
 
 __all__ = ["Replay", "classify", "open_run", "replay"]
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def classify(
@@ -156,7 +152,7 @@ class Replay:
 
     reading: Reading
     sorter: "Sorter"
-    hashes: "Future[list[dict[str, str]]] | None" = None
+    hashes: "Later[list[dict[str, str]]] | None" = None
 
     def batches(self) -> "Iterator[pa.RecordBatch]":
         """Yield the rows; as often as wanted."""
@@ -224,8 +220,8 @@ def replay(
     """Read captures; nothing is warned about.
 
     With ``judging`` large ones are read by ``options`` while it opens the rest that options name.
-    With ``hashed`` captures are hashed for ``write`` to Parquet meanwhile; not before all is opened,
-    as reading, which the rest waits for, should have a processor of its own.
+    With ``hashed`` captures are hashed for ``write`` to Parquet meanwhile; not before judging waits
+    for flows, as reading, which the rest waits for, should have a processor of its own.
 
     Yields
     ------
@@ -236,7 +232,7 @@ def replay(
         with compiling_shown(progress), ProgressBar(progress) as bar:
             reading = Reading(sources, options, bar)
             with reading.ahead():
-                hashes = _in_thread(_hashed_when_ready, reading) if hashed else None
+                hashes = Later(functools.partial(_hashed_when_idle, reading)) if hashed else None
                 if judging is not None:
                     reading.options = judging()
                 from classifier.report.sorting import Sorter
@@ -266,22 +262,6 @@ def open_run(path: str | Path) -> Run:
     return Run(table, Accounting(accounting), meta=meta)
 
 
-def _hashed_when_ready(reading: Reading) -> list[dict[str, str]]:
-    reading.ready.wait()
+def _hashed_when_idle(reading: Reading) -> list[dict[str, str]]:
+    reading.idle.wait()
     return descriptions(reading.sources)
-
-
-def _in_thread(function: "Callable[[T], R]", argument: "T") -> "Future[R]":
-    """Call a function in a thread that does not keep the process from ending."""
-    from concurrent.futures import Future
-
-    future: Future[R] = Future()
-
-    def call() -> None:
-        try:
-            future.set_result(function(argument))
-        except OSError as error:  # the file is gone by now, or cannot be read
-            future.set_exception(error)
-
-    threading.Thread(target=call, daemon=True).start()
-    return future

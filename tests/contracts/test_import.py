@@ -88,8 +88,8 @@ sys.stderr = sys.__stderr__"""
 def test_a_table_becomes_a_frame_after_pyarrow_was_kept_from_pandas() -> None:
     program = """
 import argparse
-from classifier.commands.shared import leave_pandas
-leave_pandas(argparse.Namespace(own_process=True))
+from classifier.commands.shared import prepare_arrow
+prepare_arrow(argparse.Namespace(own_process=True))
 import pyarrow as pa
 assert pa.table({"a": pa.array([1.0, None])}).to_pandas()["a"].isna().tolist() == [False, True]
 import pandas as pd

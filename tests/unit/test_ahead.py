@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 import pytest
 
-from classifier.ahead import Ahead
+from classifier.ahead import Ahead, Later
 
 
 def numbers(taken: list[int], n: int = 100, fail_at: int = -1) -> Generator[int, None, None]:
@@ -75,3 +75,28 @@ def test_the_caller_is_called_meanwhile_in_its_own_thread() -> None:
     assert list(Ahead(slow(), 1, lambda: where.append(threading.current_thread()))) == [1]
     assert len(where) >= 3
     assert set(where) == {threading.current_thread()}
+
+
+def test_it_is_told_before_an_item_is_waited_for() -> None:
+    told: list[int] = []
+    go = threading.Event()
+
+    def items() -> Generator[int, None, None]:
+        go.wait()
+        yield 1
+
+    def idle() -> None:
+        told.append(1)
+        go.set()
+
+    assert list(Ahead(items(), 1, idle=idle)) == [1]
+    assert told
+
+
+def test_what_a_thread_returns_or_raises_is_there_later() -> None:
+    later = Later(lambda: threading.current_thread())
+    assert later.result() is later.result() is not threading.current_thread()
+    failing = Later(lambda: 1 // 0)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            failing.result()

@@ -32,3 +32,15 @@ def test_large_pages_that_cost_too_much_are_not_asked_for(monkeypatch: pytest.Mo
     pages.prepare(0, ROWS)
     assert pages._next == 0
     assert not pages.array.any()
+
+
+def test_what_is_given_back_is_zero_and_the_rest_as_it_was():
+    pages = Pages(ROWS, np.dtype(np.uint64))
+    pages.array[:] = 7
+    pages.release(100)
+    assert pages.array[0] == 7  # less than a page
+    pages.release(ROWS // 2 + 100)
+    pages.release(ROWS // 2)
+    gone = ROWS // 2 if pages._map is not None else 0
+    assert not pages.array[:gone].any()
+    assert (pages.array[gone:] == 7).all()

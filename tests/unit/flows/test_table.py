@@ -1,5 +1,6 @@
 """Flows out of packets: keys, direction, timeouts, TCP counters, first packets and payload."""
 
+import mmap
 from typing import Any
 
 import frames as f
@@ -10,7 +11,8 @@ from reading import Outcome, run
 from classifier.errors import ClassifierError
 from classifier.flows import FlowTable
 from classifier.flows import _kernels as k_
-from classifier.tables import FlowBatch
+from classifier.flows import table as table_
+from classifier.tables import PACKET, FlowBatch
 from classifier.wire import open_capture
 
 A, B = 0x0A000001, 0x08080808
@@ -506,3 +508,42 @@ def test_the_arrays_of_a_batch_belong_to_it() -> None:
     buffer[:] = 0xFF
     list(table.add(rows, buffer))
     assert np.array_equal(batch.payload, before)
+
+
+def begun_one_after_another(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return packets with 100 bytes each, and their buffer: five of each flow, some much later."""
+    rng = np.random.default_rng(5)
+    packets = np.zeros(n, PACKET)
+    flow = np.maximum(np.arange(n) // 5 - rng.choice([0, 0, 0, 1, 300, 20_000], n), 0)
+    packets["src_lo"], packets["dst_lo"] = flow, 1 << 40
+    packets["src_port"], packets["dst_port"] = 1, 2
+    packets["proto"], packets["ip_version"] = 17, 4
+    packets["ts_ns"] = np.arange(n)
+    packets["frame"] = np.arange(n) + 1
+    packets["ip_bytes"], packets["payload_bytes"] = 128, 100
+    packets["payload_start"] = np.arange(n) % 5000
+    packets["payload_stop"] = packets["payload_start"] + 100
+    return packets, rng.integers(0, 256, 6000, np.uint8)
+
+
+def test_memory_is_given_back_behind_flows_that_are_out_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packets, buffer = begun_one_after_another(300_000)
+    monkeypatch.setattr(table_, "BATCH_FLOWS", 1000)
+
+    def batches() -> tuple[list[FlowBatch], int]:
+        table = FlowTable()
+        for first in range(0, packets.size, 4096):
+            assert not list(table.add(packets[first : first + 4096], buffer))
+        log = table._kept
+        return list(table.finish()), log._released
+
+    found, released = batches()
+    assert released > 8 << 20 or not hasattr(mmap, "MADV_HUGEPAGE")
+    monkeypatch.setattr(table_.Pages, "release", lambda *_: None)
+    expected, _ = batches()
+    assert len(found) == len(expected) > 50
+    for one, other in zip(found, expected, strict=True):
+        for name in ("flows", "packets", "payload"):
+            assert np.array_equal(getattr(one, name), getattr(other, name))
