@@ -40,15 +40,16 @@ class _Store:
             buffer[: self.top] = self.buffer[: self.top]
             self.buffer = buffer
 
-    def append(self, packets: NDArray[np.void], buffer: NDArray[np.uint8]) -> None:
-        used = int(packets["payload_stop"].max(initial=0))
+    def append(self, packets: NDArray[np.void], buffer: NDArray[np.uint8], first: int = 0) -> None:
+        """Take rows whose payload is in ``buffer`` from ``first`` on."""
+        used = max(int(packets["payload_stop"].max(initial=0)) - first, 0)
         self.reserve(packets.size, used)
         new = self.rows[self.n : self.n + packets.size]
         new[:] = packets
-        new["payload_start"] += self.top
-        new["payload_stop"] += self.top
-        new["flow_id"][new["flow_id"] >= 0] += self.top << 30
-        self.buffer[self.top : self.top + used] = buffer[:used]
+        for name in ("payload_start", "payload_stop"):  # 0 where a row has none
+            new[name] = np.maximum(packets[name], first) - first + self.top
+        new["flow_id"][new["flow_id"] >= 0] += (self.top - first) << 30
+        self.buffer[self.top : self.top + used] = buffer[first : first + used]
         self.n += packets.size
         self.top += used
 
@@ -65,21 +66,19 @@ class Reassembly:
     ----------
     reassembled : int
         Fragments whose datagram was put together.
+    waiting : bool
+        Whether there are rows to be handed out before any are read.
     """
 
     def __init__(self, *, decapsulate: bool = False) -> None:
         self.reassembled = 0
+        self.waiting = False
         self._decapsulate = decapsulate
         self._store, self._other = _Store(), _Store()
         self._positions = np.zeros(0, np.int64)  # captured bytes up to each row
         self._looked_at = (0, 0)  # rows and bytes that were kept when last looked at
         # Other data than the capture's author can know, so that no capture can make keys collide
         self._seed = int.from_bytes(os.urandom(8), "little") >> 1
-
-    @property
-    def waiting(self) -> bool:
-        """Whether rows are kept that come before those still to be read."""
-        return self._store.n > 0
 
     def settle(
         self, packets: NDArray[np.void], buffer: NDArray[np.uint8]
@@ -93,11 +92,19 @@ class Reassembly:
         buffer : ndarray of uint8
             What their payload fields index.
         """
-        store = self._store
-        if store.n == 0 and not packets["fragment"].any():
-            yield packets, buffer
-            return
-        store.append(packets, buffer)
+        store, first = self._store, 0
+        if store.n == 0:
+            is_fragment = packets["fragment"] != 0
+            before = int(is_fragment.argmax()) if is_fragment.any() else packets.size
+            self.waiting = before < packets.size
+            if before:
+                yield packets[:before], buffer
+            if not self.waiting:
+                return
+            packets = packets[before:]
+            if packets["flow_id"][0] >= 0:  # where the fragment's own bytes begin
+                first = int(packets["flow_id"][0]) >> 30
+        store.append(packets, buffer, first)
         sizes = packets["payload_stop"].astype(np.int64) - packets["payload_start"]
         start = self._positions[-1] if self._positions.size else 0
         self._positions = np.concatenate([self._positions, start + np.cumsum(sizes)])
@@ -146,3 +153,4 @@ class Reassembly:
         self._positions = self._positions[settled:]
         self._looked_at = (other.n, other.top)
         self._store, self._other = other, store
+        self.waiting = other.n > 0
