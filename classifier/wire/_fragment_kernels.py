@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier._jit import borrow, inline, kernel
+from classifier._jit import copy_bytes as copy_stretch
 from classifier.wire._packet_kernels import byte, open_layers, read_transport
 
 # A group ends so many rows or captured bytes after its first row, and has no piece so much later
@@ -341,14 +342,68 @@ def assemble(
     return settled, top, made
 
 
+@inline
+def count_piece(p, count, n_bytes):
+    """Count a row that waits for the rest of its datagram, and what was captured of it."""
+    if p.flow_id < 0:
+        return count, n_bytes
+    return count + 1, n_bytes + max(np.int64(p.payload_stop) - piece_start(p), np.int64(0))
+
+
+@kernel
+def hold(
+    packets: NDArray[Any],
+    buf: NDArray[Any],
+    first: int,
+    rows: NDArray[Any],
+    position: NDArray[Any],
+    n: int,
+    held: NDArray[Any],
+    top: int,
+) -> Any:
+    """Copy rows behind those that are kept, with the part of their buffer that they are in.
+
+    Parameters
+    ----------
+    packets : PACKET (m,), read
+    buf : uint8, read from ``first`` on
+    rows : PACKET, written from row ``n`` on
+    position : int64, written likewise: captured bytes up to each row
+    held : uint8, written from ``top`` on
+
+    Returns
+    -------
+    (int, int, int) : bytes of ``held`` in use, fragments that wait, bytes captured of them
+    """
+    packets, buf, rows = borrow(packets), borrow(buf), borrow(rows)
+    position, held = borrow(position), borrow(held)
+    total = position[n - 1] if n > 0 else np.int64(0)
+    count, n_bytes, stop = np.int64(0), np.int64(0), np.int64(first)
+    for i in range(packets.size):
+        p = packets[np.uint64(i)]
+        count, n_bytes = count_piece(p, count, n_bytes)
+        rows[np.uint64(n + i)] = p
+        q = rows[np.uint64(n + i)]
+        stop = max(stop, np.int64(p.payload_stop))
+        total += np.int64(p.payload_stop) - np.int64(p.payload_start)
+        position[n + i] = total
+        # A row without payload may have 0 there
+        q.payload_start = top + max(np.int64(p.payload_start) - first, np.int64(0))
+        q.payload_stop = top + max(np.int64(p.payload_stop) - first, np.int64(0))
+        if p.flow_id >= 0:
+            q.flow_id = np.int64(p.flow_id) + ((top - first) << 30)
+    copy_stretch(buf, first, stop - first, held, top)
+    return top + stop - first, count, n_bytes
+
+
 @kernel
 def keep(
     packets: NDArray[Any],
     buf: NDArray[Any],
     kept: NDArray[Any],
     kept_buf: NDArray[Any],
-) -> int:
-    """Copy rows and what was captured of their payload; return the bytes of ``kept_buf`` in use.
+) -> Any:
+    """Copy rows and what was captured of their payload.
 
     Parameters
     ----------
@@ -356,12 +411,17 @@ def keep(
     buf : uint8, read: what their payload fields index
     kept : PACKET (n,), written
     kept_buf : uint8, written; with room for it all
+
+    Returns
+    -------
+    (int, int, int) : as of ``hold``
     """
     packets, buf, kept, kept_buf = borrow(packets), borrow(buf), borrow(kept), borrow(kept_buf)
-    top = np.int64(0)
+    top, count, n_bytes = np.int64(0), np.int64(0), np.int64(0)
     for i in range(packets.size):
         kept[i] = packets[i]
         p = kept[i]
+        count, n_bytes = count_piece(p, count, n_bytes)
         start, stop = np.int64(p.payload_start), np.int64(p.payload_stop)
         begin = start
         if p.flow_id >= 0:
@@ -371,4 +431,4 @@ def keep(
         p.payload_start = top + start - begin
         top += max(stop - begin, np.int64(0))
         p.payload_stop = top
-    return int(top)
+    return top, count, n_bytes

@@ -1,6 +1,6 @@
 """Puts fragmented IP datagrams together, between reading and flows.
 
-How this works: rows without fragments pass through untouched. From the first fragment on whose
+How this works: rows without fragments pass through untouched, those between two also. From the first on whose
 datagram is neither whole nor given up, rows are kept and handed out later, in their order, with the
 rows after them; so a datagram may end in another buffer, or in another file, than it began. What
 is kept is bounded (4,096 rows, 4 MiB), whatever the input is.
@@ -20,38 +20,52 @@ from classifier.tables import PACKET
 
 __all__ = ["Reassembly"]
 
+MOST_BETWEEN = 256  # rows, which take as long to copy as one look at what is kept
+
 
 class _Store:
     """Rows with their payload, in memory that is used again."""
 
     def __init__(self) -> None:
         self.rows: NDArray[np.void] = np.zeros(0, PACKET)
+        self.position: NDArray[np.int64] = np.zeros(0, np.int64)  # captured bytes up to each row
         self.buffer: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self.n = self.top = 0  # rows and bytes in use
+        self.pieces = self.piece_bytes = 0  # rows that wait for others, and what they hold
 
     def reserve(self, n: int, n_bytes: int) -> None:
         """Make room for so many rows more, a scratch row, and so many bytes more."""
         if self.n + n + 1 > self.rows.size:
-            rows = np.zeros(2 * (self.n + n + 1), PACKET)
-            rows[: self.n] = self.rows[: self.n]
-            self.rows = rows
+            size = 2 * (self.n + n + 1)
+            rows, position = np.zeros(size, PACKET), np.zeros(size, np.int64)
+            rows[: self.n], position[: self.n] = self.rows[: self.n], self.position[: self.n]
+            self.rows, self.position = rows, position
         if self.top + n_bytes > self.buffer.size:
             buffer = np.zeros(2 * (self.top + n_bytes), np.uint8)
             buffer[: self.top] = self.buffer[: self.top]
             self.buffer = buffer
 
-    def append(self, packets: NDArray[np.void], buffer: NDArray[np.uint8], first: int = 0) -> None:
-        """Take rows whose payload is in ``buffer`` from ``first`` on."""
-        used = max(int(packets["payload_stop"].max(initial=0)) - first, 0)
-        self.reserve(packets.size, used)
-        new = self.rows[self.n : self.n + packets.size]
-        new[:] = packets
-        for name in ("payload_start", "payload_stop"):  # 0 where a row has none
-            new[name] = np.maximum(packets[name], first) - first + self.top
-        new["flow_id"][new["flow_id"] >= 0] += (self.top - first) << 30
-        self.buffer[self.top : self.top + used] = buffer[first : first + used]
+    def append(self, packets: NDArray[np.void], buffer: NDArray[np.uint8]) -> None:
+        """Take rows with their part of the buffer."""
+        from classifier.wire import _fragment_kernels as k
+
+        first, stop = int(packets["payload_start"][0]), int(packets["payload_stop"].max())
+        if packets["flow_id"][0] >= 0:  # where a fragment's own bytes begin
+            first = int(packets["flow_id"][0]) >> 30
+        self.reserve(packets.size, max(stop - first, 0))
+        at = self.rows, self.position, self.n, self.buffer, self.top
+        self.top, pieces, n_bytes = map(int, k.hold(packets, buffer, first, *at))
         self.n += packets.size
-        self.top += used
+        self.pieces += pieces
+        self.piece_bytes += n_bytes
+
+
+def _stretches(at: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield ``(first, stop)`` of stretches of rows with fragments at ``at``, and few others between."""
+    if at.size:
+        ends = np.flatnonzero(np.diff(at) > MOST_BETWEEN)
+        first, stop = np.append(at[0], at[ends + 1]), np.append(at[ends], at[-1]) + 1
+        yield from zip(first.tolist(), stop.tolist(), strict=True)
 
 
 class Reassembly:
@@ -75,7 +89,6 @@ class Reassembly:
         self.waiting = False
         self._decapsulate = decapsulate
         self._store, self._other = _Store(), _Store()
-        self._positions = np.zeros(0, np.int64)  # captured bytes up to each row
         self._looked_at = (0, 0)  # rows and bytes that were kept when last looked at
         # Other data than the capture's author can know, so that no capture can make keys collide
         self._seed = int.from_bytes(os.urandom(8), "little") >> 1
@@ -92,22 +105,31 @@ class Reassembly:
         buffer : ndarray of uint8
             What their payload fields index.
         """
-        store, first = self._store, 0
-        if store.n == 0:
-            is_fragment = packets["fragment"] != 0
-            before = int(is_fragment.argmax()) if is_fragment.any() else packets.size
-            self.waiting = before < packets.size
-            if before:
-                yield packets[:before], buffer
-            if not self.waiting:
-                return
-            packets = packets[before:]
-            if packets["flow_id"][0] >= 0:  # where the fragment's own bytes begin
-                first = int(packets["flow_id"][0]) >> 30
-        store.append(packets, buffer, first)
-        sizes = packets["payload_stop"].astype(np.int64) - packets["payload_start"]
-        start = self._positions[-1] if self._positions.size else 0
-        self._positions = np.concatenate([self._positions, start + np.cumsum(sizes)])
+        at = np.flatnonzero(packets["fragment"])
+        self.waiting = at.size > 0 or self._store.n > 0
+        done = 0
+        for first, stop in _stretches(at):
+            yield from self._pass_on(packets[done:first], buffer)
+            yield from self._hold(packets[first:stop], buffer)
+            done = stop
+        self.waiting = self._store.n > 0
+        yield from self._pass_on(packets[done:], buffer)
+
+    def _pass_on(
+        self, packets: NDArray[np.void], buffer: NDArray[np.uint8]
+    ) -> Iterator[tuple[NDArray[np.void], NDArray[np.uint8]]]:
+        """Yield rows without fragments, if none are kept that come before them."""
+        if packets.size and self._store.n:
+            yield from self._hold(packets, buffer)
+        elif packets.size:
+            yield packets, buffer
+
+    def _hold(
+        self, packets: NDArray[np.void], buffer: NDArray[np.uint8]
+    ) -> Iterator[tuple[NDArray[np.void], NDArray[np.uint8]]]:
+        """Keep rows, and yield what is settled, if it is time to look."""
+        store = self._store
+        store.append(packets, buffer)
         # As many new ones as kept ones, so that each row is looked at twice at most on average
         rows, n_bytes = self._looked_at
         if store.n >= 2 * rows or store.top >= 2 * n_bytes:
@@ -122,17 +144,14 @@ class Reassembly:
         from classifier.wire import _fragment_kernels as k
 
         store, other = self._store, self._other
-        rows = store.rows[: store.n]
         levels = k.MOST_NESTING if self._decapsulate else 1
-        waiting = rows[rows["flow_id"] >= 0]
-        starts = waiting["flow_id"] >> 30
-        store.reserve(0, levels * int((waiting["payload_stop"] - starts).clip(0).sum()))
-        n_groups = levels * waiting.size + 1
+        store.reserve(0, levels * store.piece_bytes)
+        n_groups = levels * store.pieces + 1
         settled, store.top, made = k.assemble(
             store.rows[: store.n + 1],
             store.buffer,
             store.top,
-            self._positions,
+            store.position[: store.n],
             np.empty(store.n, np.int32),
             np.empty((n_groups, k.G_COLUMNS), np.int64),
             np.zeros(1 << (2 * n_groups).bit_length(), np.int32),
@@ -143,14 +162,13 @@ class Reassembly:
         self.reassembled += made
         if settled:
             yield store.rows[:settled], store.buffer
-        other.n = other.top = 0
+        other.n = other.top = other.pieces = other.piece_bytes = 0
         other.reserve(store.n - settled, store.top)
         other.n = store.n - settled
         if other.n:
-            other.top = k.keep(
-                store.rows[settled : store.n], store.buffer, other.rows[: other.n], other.buffer
-            )
-        self._positions = self._positions[settled:]
+            rest = slice(settled, store.n)
+            other.position[: other.n] = store.position[rest]
+            kept = k.keep(store.rows[rest], store.buffer, other.rows[: other.n], other.buffer)
+            other.top, other.pieces, other.piece_bytes = map(int, kept)
         self._looked_at = (other.n, other.top)
         self._store, self._other = other, store
-        self.waiting = other.n > 0

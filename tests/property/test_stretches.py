@@ -19,7 +19,7 @@ from classifier.datasets import demo
 from classifier.errors import CaptureError
 from classifier.flows import FlowTable, table
 from classifier.pipeline import Options, Reading
-from classifier.wire import capture
+from classifier.wire import capture, fragments
 
 timeouts = st.sampled_from([None, 1e-6, 0.5, 600.0])
 
@@ -28,13 +28,14 @@ timeouts = st.sampled_from([None, 1e-6, 0.5, 600.0])
 def sizes(
     *, least: int, buffer: int = 4096, rows: int = 4096, most: int = 10_000
 ) -> Iterator[None]:
-    """Read with a small buffer, and by stretches where so much of a file is left."""
+    """Read with a small buffer, fragments apart, and by stretches where so much of a file is left."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(capture, "LEAST_STRETCH", least)
         patch.setattr(capture, "BUFFER_BYTES", buffer)
         patch.setattr(capture, "ROWS", rows)
         patch.setattr(pipeline, "_STRETCH", most)
         patch.setattr(table, "BATCH_FLOWS", 3)
+        patch.setattr(fragments, "MOST_BETWEEN", 2)
         yield
 
 
@@ -89,6 +90,23 @@ def test_any_pcapng(data: bytes, copies: int, end: bytes) -> None:
         path = Path(folder, "a.pcapng")
         path.write_bytes(data * (copies + 1) + end)
         assert_same(path, Options(), rows=5)
+
+
+@pytest.mark.parametrize("rows", [7, 4096])
+def test_datagrams_put_together_between_other_packets(tmp_path: Path, rows: int) -> None:
+    packets = []
+    for i in range(60):
+        whole = f.udp(1000 + i, 53, bytes(range(100)))
+        packets.append(f.ip4(whole[:64], ident=i, more=True))
+        packets.append(f.ip4(whole[64:], ident=i, fragment=8))
+        packets += [f.ip4(f.udp(2000 + i, 53, bytes([i, n]))) for n in range(i % 9)]
+    path = tmp_path / "a.pcap"
+    path.write_bytes(f.pcap(packets, link=f.RAW))
+    assert_same(path, Options(), rows=rows)
+    with sizes(least=1):
+        reading = Reading([path], Options())
+        assert sum(batch.flows.size for batch in reading.batches()) == 60 + 53
+    assert reading.accounting["fragments_reassembled"] == 120
 
 
 @pytest.mark.parametrize("buffer", [4096, 70_000])
