@@ -231,6 +231,30 @@ def test_arrays_of_other_types_get_code_of_their_own() -> None:
 
 
 @pytest.mark.usefixtures("compiled")
+@kernel
+def weigh(pair, table, factor, big, wanted):
+    """Read arguments of every kind."""
+    total = factor * big
+    for i in range(table.shape[0]):
+        for j in range(table.shape[1]):
+            total += table[i, j] * (i + 10 * j)
+    return total + pair[0].size * pair[1] + wanted
+
+
+@pytest.mark.parametrize("order", ["C", "F", "A"])
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_arguments_of_every_kind_arrive(order: str, rows: int) -> None:
+    table = np.arange(rows * 6.0).reshape(rows, 6)
+    table = {"C": table, "F": np.asfortranarray(table), "A": table[::-1, 1::2]}[order]
+    given = (np.zeros(3), 7), table, 0.5, np.uint64(1 << 63), np.bool_(True)
+    with plain(True):
+        expected = weigh(*given)
+    with plain(False):
+        found = weigh(*given)
+    assert found == expected
+    assert weigh.bound_alone
+
+
 def test_memory_that_kernels_take_is_given_back() -> None:
     large = np.zeros(1 << 20, np.int64)
     table_of(large, 1)
