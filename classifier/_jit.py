@@ -20,7 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -281,7 +281,7 @@ def _version(function: FunctionType, compiled: bool) -> Any:
         _names_of(function.__module__, compiled),
         function.__name__,
         function.__defaults__,
-        function.__closure__,
+        _cells_of(function, compiled),
     )
     if not compiled:
         return copy
@@ -356,6 +356,17 @@ def _numba() -> Any:
         finally:
             linalg.ensure_blas = look
     return numba
+
+
+def _cells_of(function: FunctionType, compiled: bool) -> tuple[CellType, ...] | None:
+    """Return what a function has of the one around it, with kernels in one version."""
+    cells = function.__closure__
+    if cells is None:
+        return None
+    values = [cell.cell_contents for cell in cells]
+    return tuple(
+        CellType(_version(v.function, compiled) if isinstance(v, Kernel) else v) for v in values
+    )
 
 
 _NAMES: dict[tuple[str, bool], dict[str, Any]] = {}

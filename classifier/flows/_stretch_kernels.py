@@ -3,8 +3,8 @@
 How this works: it is the loop of ``Capture.batches`` and ``FlowTable.add`` for as long as nobody else
 must look at a packet and every array has room. Whoever reads in a thread waits up to 5 ms for the
 GIL after each call of a kernel, if another thread computes: three times for each MiB, without this.
-Where it stops, ``state`` of the walk says how ``batches`` goes on, and rows that were not added are
-counted in PENDING.
+Where it stops, ``state`` of the walk says how ``batches`` goes on, and rows that were not added lie
+between LEFT_FROM and LEFT_TO.
 """
 
 from typing import Any
@@ -27,9 +27,10 @@ from classifier.flows._kernels import (
 from classifier.wire._container_kernels import (
     FILLED,
     GOT,
+    LEFT_FROM,
+    LEFT_TO,
     NEED_BYTES,
     PASSED,
-    PENDING,
     POSITION,
     ROWS_FULL,
     STATUS,
@@ -81,91 +82,108 @@ def has_fragment(packets, n):
     return found != 0
 
 
-@kernel
-def read_on(
-    pcapng: bool,
-    descriptor: int,
-    buf: NDArray[Any],
-    walk: NDArray[Any],
-    interfaces: NDArray[Any],
-    rows: NDArray[Any],
-    records: NDArray[Any],
-    dirs: NDArray[Any],
-    slots: NDArray[Any],
-    free_records: NDArray[Any],
-    free_dirs: NDArray[Any],
-    kept: NDArray[Any],
-    arena: NDArray[Any],
-    ended: NDArray[Any],
-    tombs: NDArray[Any],
-    marks: NDArray[Any],
-    fragments: NDArray[Any],
-    counts: NDArray[Any],
-    state: NDArray[Any],
-    idle: int,
-    active: int,
-    most_bytes: int,
-    most_ended: int,
-    most_live: int,
-    since_sweep: int,
-    swept_ns: int,
-) -> Any:
-    """Read a file on; stop where ``FlowTable`` or ``Capture`` has something to do.
+def reader(walk_records: Any) -> Any:
+    """Return the kernel for files whose records a walk reads."""
 
-    Parameters
-    ----------
-    pcapng, descriptor, buf, walk, interfaces, rows
-        A ``Stretch``; walk is its state.
-    records ... active
-        As for ``update``.
-    most_bytes : int, after which it stops
-    most_ended, most_live : int, flows from which, and beyond which, it stops
-    since_sweep : int, packets since the table was last swept, at swept_ns
+    @kernel
+    def read_on(
+        descriptor: int,
+        buf: NDArray[Any],
+        walk: NDArray[Any],
+        interfaces: NDArray[Any],
+        rows: NDArray[Any],
+        records: NDArray[Any],
+        dirs: NDArray[Any],
+        slots: NDArray[Any],
+        free_records: NDArray[Any],
+        free_dirs: NDArray[Any],
+        kept: NDArray[Any],
+        arena: NDArray[Any],
+        ended: NDArray[Any],
+        tombs: NDArray[Any],
+        marks: NDArray[Any],
+        fragments: NDArray[Any],
+        counts: NDArray[Any],
+        state: NDArray[Any],
+        idle: int,
+        active: int,
+        most_bytes: int,
+        most_ended: int,
+        most_live: int,
+        period: int,
+        before: int,
+        swept: int,
+        swept_ns: int,
+    ) -> Any:
+        """Read a file on; stop where ``FlowTable`` or ``Capture`` has something to do.
 
-    Returns
-    -------
-    int : packets added
-    """
-    added = np.int64(0)
-    while walk[GOT] < most_bytes:
-        if walk[STATUS] == NEED_BYTES:
-            if not refill(descriptor, buf, walk):
+        Parameters
+        ----------
+        descriptor, buf, walk, interfaces, rows
+            A ``Stretch``; walk is its state.
+        records ... active
+            As for ``update``.
+        most_bytes : int, after which it stops
+        most_ended, most_live : int, flows from which, and beyond which, it stops
+        period : int, packets from one place where the table may be swept to the next
+        before, swept : int, packets that it had so far, and when it was last swept, at swept_ns
+
+        Returns
+        -------
+        int : packets added
+        """
+        had = np.int64(before)
+        while walk[GOT] < most_bytes:
+            if walk[STATUS] == NEED_BYTES:
+                if not refill(descriptor, buf, walk):
+                    break
+            elif walk[STATUS] != ROWS_FULL:
                 break
-        elif walk[STATUS] != ROWS_FULL:
-            break
-        if not has_room(rows.size, records, dirs, slots, kept, arena, ended, state):
-            break
-        filled = walk[FILLED]
-        if pcapng:
-            n = np.int64(walk_pcapng(buf, filled, walk, interfaces, rows))
-        else:
-            n = np.int64(walk_pcap(buf, filled, walk, interfaces, rows))
-        if has_fragment(rows, n):
-            walk[PENDING] = n
-            break
-        update(
-            rows[:n],
-            buf,
-            records,
-            dirs,
-            slots,
-            free_records,
-            free_dirs,
-            kept,
-            arena,
-            ended,
-            tombs,
-            marks,
-            fragments,
-            counts,
-            state,
-            idle,
-            active,
-        )
-        added += n
-        if state[N_ENDED] >= most_ended or state[N_LIVE] > most_live:
-            break
-        may_sweep = idle >= 0 and 2 * (since_sweep + added) >= state[N_RECORDS]
-        if may_sweep and state[NOW_NS] > swept_ns + idle // 2:
-            break
-    return added
+            if not has_room(rows.size, records, dirs, slots, kept, arena, ended, state):
+                break
+            n = np.int64(walk_records(buf, walk[FILLED], walk, interfaces, rows))
+            first = np.int64(0)
+            stop = has_fragment(rows, n)
+            while first < n and not stop:
+                some = min(n - first, period - had % period)
+                update(
+                    rows[first : first + some],
+                    buf,
+                    records,
+                    dirs,
+                    slots,
+                    free_records,
+                    free_dirs,
+                    kept,
+                    arena,
+                    ended,
+                    tombs,
+                    marks,
+                    fragments,
+                    counts,
+                    state,
+                    idle,
+                    active,
+                )
+                first += some
+                had += some
+                may_sweep = idle >= 0 and had % period == 0
+                stop = (
+                    state[N_ENDED] >= most_ended
+                    or state[N_LIVE] > most_live
+                    or (
+                        may_sweep
+                        and 2 * (had - swept) >= state[N_RECORDS]
+                        and state[NOW_NS] > swept_ns + idle // 2
+                    )
+                )
+            if stop:
+                walk[LEFT_FROM], walk[LEFT_TO] = first, n if first < n else 0
+                break
+        return had - before
+
+    return read_on
+
+
+read_pcap = reader(walk_pcap)
+read_pcapng = reader(walk_pcapng)

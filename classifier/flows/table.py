@@ -18,7 +18,7 @@ __all__ = ["FlowTable"]
 
 BATCH_FLOWS = 8192
 MOST_FLOWS = 1_000_000  # live ones that room is made for at once
-MOST_PACKETS = 8192  # of a call of ``add``, before arrays must grow
+MOST_PACKETS = 8192  # from one place where flows are swept to the next, and of a kernel's call
 SLOTS = 1 << 16  # at first
 ARENA_BYTES = 2 << 30
 LOG_ROWS = 1 << 15  # of the log, between two notes of whose they are: 1.5 MiB
@@ -96,9 +96,9 @@ class FlowTable:
         self._marks: NDArray[Any] = np.zeros(1, np.uint64)
         self._n_tombs = 0
         self._fragments = np.zeros((FRAGMENTS, 2), np.uint64)
-        self._sweep_after = 0
         self._swept_ns = np.iinfo(np.int64).min
-        self._packets_since_sweep = 0
+        self._packets = 0
+        self._packets_swept = 0
 
     @property
     def live(self) -> int:
@@ -150,9 +150,21 @@ class FlowTable:
         buffer : ndarray of uint8
             What their payload fields index.
         """
+        batches: list[FlowBatch] = []  # not before all packets know their flows
+        first = 0
+        while first < packets.size:
+            some = packets[first : first + MOST_PACKETS - self._packets % MOST_PACKETS]
+            first += some.size
+            self._add(some, buffer)
+            if self._state[k.N_ENDED] >= BATCH_FLOWS:
+                batches += self._flush()
+            batches += self._expire()
+        yield from batches
+
+    def _add(self, packets: NDArray[np.void], buffer: NDArray[np.uint8]) -> None:
         self._reserve(packets.size)
         k.update(packets, buffer, *self._arrays(), self._idle_ns, self._active_ns)
-        yield from self._added(packets.size)
+        self._packets += packets.size
 
     def read_on(self, capture: Capture, most_bytes: int) -> Iterator[FlowBatch]:
         """Add packets of a file without asking for each buffer, between two steps of ``batches``.
@@ -171,7 +183,8 @@ class FlowTable:
         from classifier.flows import _stretch_kernels
 
         self._reserve(stretch.rows.size)
-        added = _stretch_kernels.read_on(
+        read = _stretch_kernels.read_pcapng if capture.is_pcapng else _stretch_kernels.read_pcap
+        added = read(
             *stretch,
             *self._arrays(),
             self._idle_ns,
@@ -179,10 +192,15 @@ class FlowTable:
             most_bytes,
             BATCH_FLOWS,
             self._max_flows,
-            self._packets_since_sweep,
+            MOST_PACKETS,
+            self._packets,
+            self._packets_swept,
             self._swept_ns,
         )
-        yield from self._added(int(added))
+        self._packets += int(added)
+        if self._state[k.N_ENDED] >= BATCH_FLOWS:
+            yield from self._flush()
+        yield from self._expire()
 
     def _arrays(self) -> "_Arrays":
         """Return what ``update`` takes behind packets and their buffer."""
@@ -201,13 +219,6 @@ class FlowTable:
             self.counts,
             self._state,
         )
-
-    def _added(self, n_packets: int) -> Iterator[FlowBatch]:
-        """Yield what ended, after so many packets."""
-        self._packets_since_sweep += n_packets
-        if self._state[k.N_ENDED] >= BATCH_FLOWS:
-            yield from self._flush()
-        yield from self._expire()
 
     def finish(self) -> Iterator[FlowBatch]:
         """End all flows and yield them."""
@@ -309,12 +320,15 @@ class FlowTable:
             yield from self._sweep(before)
             self.evicted += live - self.live
             return
+        # At fixed places: where time runs back, rows would else depend on how packets were cut
+        if self._idle_ns < 0 or self._packets % MOST_PACKETS:
+            return
         # Half, as each packet may have added a record: else a scan would never be swept
-        if self._idle_ns < 0 or 2 * self._packets_since_sweep < self._state[k.N_RECORDS]:
+        if 2 * (self._packets - self._packets_swept) < self._state[k.N_RECORDS]:
             return
         now = int(self._state[k.NOW_NS])
         if now - self._swept_ns > self._idle_ns // 2:
-            self._packets_since_sweep = 0
+            self._packets_swept = self._packets
             self._swept_ns = now
             # Twice the timeout: a packet that comes late by as much still finds its flow
             yield from self._sweep(now - 2 * self._idle_ns)

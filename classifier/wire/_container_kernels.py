@@ -34,10 +34,11 @@ from classifier.wire._packet_kernels import be32, byte, clear, dissect
     DAMAGE,  # which row of capture.DAMAGES
     FILLED,  # bytes of the buffer that hold file content
     PASSED,  # bytes of the (unpacked) file before the buffer
-    PENDING,  # rows that were written and not handed out
+    LEFT_FROM,  # rows that were written and not handed out
+    LEFT_TO,
     GOT,  # bytes that a kernel read from the file itself
     N_STATE,
-) = range(19)
+) = range(20)
 
 NEED_BYTES, ROWS_FULL, NEED_INTERFACES, DAMAGED = 0, 1, 2, 3
 

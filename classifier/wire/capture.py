@@ -75,7 +75,6 @@ DAMAGES = (
 class Stretch(NamedTuple):
     """What a kernel needs to read a file on by itself; ``state`` is of ``_container_kernels``."""
 
-    pcapng: bool
     descriptor: int
     buffer: NDArray[np.uint8]
     state: NDArray[np.int64]
@@ -114,7 +113,7 @@ class Capture:
     _interfaces: NDArray[np.int64] = field(init=False)
     _buffer: NDArray[np.uint8] = field(init=False)
     _rows: NDArray[np.void] = field(init=False)
-    _pcapng: bool = False
+    is_pcapng: bool = field(default=False, init=False)
     _readable: bool = False  # a packet came from an interface whose link type can be read
 
     def __post_init__(self) -> None:
@@ -139,7 +138,7 @@ class Capture:
             )
         magic = int.from_bytes(head[:4].tobytes(), "little")
         if magic == _PCAPNG and head.size >= 12:
-            self._pcapng = True
+            self.is_pcapng = True
         elif magic in _MAGICS:
             self._read_pcap_header(magic, head)
         else:
@@ -163,7 +162,7 @@ class Capture:
         """Bytes of a pcap record's header; 0 for pcapng."""
         from classifier.wire import _container_kernels as k
 
-        return 0 if self._pcapng else int(self._state[k.RECORD_HEADER])
+        return 0 if self.is_pcapng else int(self._state[k.RECORD_HEADER])
 
     @property
     def byte_order(self) -> Literal["big", "little"]:
@@ -229,7 +228,7 @@ class Capture:
         """
         from classifier.wire import _container_kernels as k
 
-        walk = k.walk_pcapng if self._pcapng else k.walk_pcap
+        walk = k.walk_pcapng if self.is_pcapng else k.walk_pcap
         rows, state = self._rows, self._state
         try:
             while True:
@@ -237,12 +236,15 @@ class Capture:
                 n = int(walk(self._buffer, int(state[k.FILLED]), state, self._interfaces, rows))
                 if self.watch is not None:
                     self.watch(self._buffer, start, int(state[k.POSITION]), skip)
-                while n:
-                    spend(n)
+                first = 0
+                while first < n:
+                    some = rows[first:n]
+                    spend(n - first)
                     if not self._readable:
-                        self._readable = bool((rows["reason"][:n] != k.UNSUPPORTED_LINK).any())
-                    yield rows[:n], self._buffer
-                    n, state[k.PENDING] = int(state[k.PENDING]), 0
+                        self._readable = bool((some["reason"] != k.UNSUPPORTED_LINK).any())
+                    yield some, self._buffer
+                    first, n = int(state[k.LEFT_FROM]), int(state[k.LEFT_TO])
+                    state[k.LEFT_TO] = 0
                 if state[k.STATUS] == k.ROWS_FULL:
                     continue
                 if state[k.STATUS] == k.NEED_INTERFACES:
@@ -278,12 +280,11 @@ class Capture:
             self.stream.left() < LEAST_STRETCH
             or self.watch is not None
             or not self._readable
-            or self._state[k.PENDING]
+            or self._state[k.LEFT_TO]
             or self._state[k.STATUS] not in (k.NEED_BYTES, k.ROWS_FULL)
         ):
             return None
         return Stretch(
-            self._pcapng,
             self.stream.descriptor,
             self._buffer,
             self._state,
@@ -332,7 +333,7 @@ class Capture:
         from classifier.wire import _container_kernels as k
 
         links = self._interfaces[: int(self._state[k.N_INTERFACES]), k.IF_LINK]
-        if self._readable or not self._pcapng or not links.size:
+        if self._readable or not self.is_pcapng or not links.size:
             return
         if not any(int(link) in LINKS for link in links):
             raise unsupported_link(self.path, 0, int(links[0]))
