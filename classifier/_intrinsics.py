@@ -98,11 +98,11 @@ def read_file(typingctx: Any, descriptor: Any, target: Any, start: Any, size: An
 def count_below(typingctx: Any, array: Any, start: Any, key: Any, count: Any) -> Any:
     """Count numbers less than ``key`` among the ``count`` from ``array[start]`` on.
 
-    One vector comparison and a count of its bits: 16 numbers of uint16, 8 of uint64. Reads all of
+    One vector comparison and a count of its bits: 16 numbers of uint16, 4 of uint64. Reads all of
     them, whatever ``count`` is. LLVM lowers it for any processor.
     """
     bits = array.dtype.bitwidth
-    lanes = 16 if bits == 16 else 8
+    lanes = 16 if bits == 16 else 4
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         view = context.make_array(signature.args[0])(context, builder, args[0])

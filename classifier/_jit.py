@@ -208,8 +208,8 @@ def read_file(descriptor: Any, target: Any, start: Any, size: Any) -> int:
 def count_below(array: Any, start: Any, key: Any, count: Any) -> int:
     """Count numbers less than ``key`` among the ``count`` from ``array[start]`` on.
 
-    Compiled, one vector comparison that always reads 32 bytes of uint16 or 64 of uint64: the caller
-    knows that the array has as many.
+    Compiled, one vector comparison that always reads 32 bytes, of uint16 or uint64: the caller knows
+    that the array has as many.
     """
     first = int(start)
     return int(np.count_nonzero(np.asarray(array[first : first + int(count)]) < key))

@@ -1,5 +1,6 @@
 """Growing the tries of the prefix table; `_table_kernels` says what records, nodes and places are."""
 
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ NONE = 0xFFFFFFFF
 LINK = 0x80000000
 _PLACES = 1 << 27
 _CACHE_LINE = 64
+_LINE_WORDS = _CACHE_LINE // 4
 
 
 def aligned_words(size: int) -> NDArray[np.uint32]:
@@ -47,15 +49,15 @@ class Trie:
     Attributes
     ----------
     slots : int
-        First addresses in a record.
+        First addresses in a record, at most.
+    unit : int
+        Words that a place counts.
     """
 
-    def __init__(self, kind: Any, *, slots: int, aligned: bool) -> None:
-        self.kind = np.dtype(kind)
+    def __init__(self, kind: Any, *, slots: int) -> None:
         self.slots = slots
-        self.unit = max(self.kind.itemsize // 4, 1)  # words that a place counts
-        self.head = slots * self.kind.itemsize // 4  # words before the rows of a record
-        self._line = _CACHE_LINE // 4 if aligned else self.unit
+        self._kind = np.dtype(kind)
+        self.unit = max(self._kind.itemsize // 4, 1)
         self._parts: list[tuple[NDArray[np.int64], NDArray[np.uint32]]] = []
         self._used = 0
         self.add_records(np.zeros(1, np.int64), np.full(1, NONE, np.uint32), None)
@@ -66,7 +68,7 @@ class Trie:
         return bool(self._used // self.unit >= _PLACES)
 
     def reserve(self, sizes: NDArray[np.int64], line: int) -> NDArray[np.int64]:
-        """Return where blocks of so many words begin."""
+        """Return where blocks of so many words begin, each at a multiple of ``line``."""
         sizes = -(-sizes // line) * line
         begin = -(-self._used // line) * line
         self._used = begin + int(sizes.sum())
@@ -83,17 +85,45 @@ class Trie:
 
         Returns their places. ``starts`` are all the first addresses.
         """
-        line = self._line if n.any() else self.unit
-        at = self.reserve(self.head + n + 1, line)
-        keys = np.full((n.size, self.slots), np.iinfo(self.kind).max, self.kind)
-        if starts is not None and n.any():
-            owner = np.repeat(np.arange(n.size), n)
-            keys[owner, counted(n)] = (starts - np.uint64(1)).astype(self.kind)
-        words = np.ascontiguousarray(keys).view(np.uint32).reshape(n.size, self.head)
-        self.write((at[:, None] + np.arange(self.head)).ravel(), words.ravel())
-        self.write(np.repeat(at + self.head, n + 1) + counted(n + 1), rows)
-        places: NDArray[np.uint32] = (at // self.unit).astype(np.uint32)
+        head = -(-n * self._kind.itemsize // 4)
+        at = self._in_lines(head + n + 1) if n.any() else self.reserve(n + 1, self.unit)
+        if starts is not None:
+            room = head * 4 // self._kind.itemsize
+            keys = np.zeros(int(room.sum()), self._kind)
+            keys[np.repeat(np.cumsum(room) - room, n) + counted(n)] = starts - np.uint64(1)
+            self.write(np.repeat(at, head) + counted(head), keys.view(np.uint32))
+        self.write(np.repeat(at + head, n + 1) + counted(n + 1), rows)
+        return self._places(n, at)
+
+    def add_nodes(self, split: NDArray[np.int64]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """Return places of nodes that split by so many bits, and where their words are to be."""
+        at = self.reserve(1 << split, self.unit)
+        return self._places(split + self.slots, at), at
+
+    def _places(self, kind: NDArray[np.int64], at: NDArray[np.int64]) -> NDArray[np.uint32]:
+        places: NDArray[np.uint32] = (kind << 27 | at // self.unit).astype(np.uint32)
         return places
+
+    def _in_lines(self, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where records of so many words begin, in as few cache lines as pairs allow.
+
+        The smaller of two comes first, so that the 32 bytes from where either begins are in the line.
+        """
+        sizes = -(-sizes // self.unit) * self.unit
+        order = np.argsort(sizes, kind="stable")
+        ordered = sizes[order]
+
+        def too_many(pairs: int) -> bool:  # the smallest ones, the least with the largest ...
+            both = ordered[:pairs] + ordered[pairs : 2 * pairs][::-1]
+            return bool(both.max() > _LINE_WORDS)
+
+        pairs = bisect_left(range(1, sizes.size // 2 + 1), True, key=too_many)
+        lines = self.reserve(np.full(sizes.size - pairs, _LINE_WORDS), _LINE_WORDS)
+        at = np.empty(sizes.size, np.int64)
+        at[order[:pairs]] = lines[:pairs]
+        at[order[pairs : 2 * pairs][::-1]] = lines[:pairs] + ordered[:pairs]
+        at[order[2 * pairs :]] = lines[pairs:]
+        return at
 
     def words(self) -> NDArray[np.uint32]:
         """Return everything, and behind it what a vector comparison reads too much."""
@@ -195,7 +225,7 @@ def grow(
         wanted = np.ceil(np.log2(n[many] / trie.slots * 2)).astype(np.int64)
         split = np.minimum(np.clip(wanted, 2, 8), bits[many])
         n_children = 1 << split
-        at = trie.reserve(n_children, trie.unit)
+        place[many], at = trie.add_nodes(split)
         child = counted(n_children)
         child_bits = np.repeat(bits[many] - split, n_children)
         child_begin = np.repeat(begin[many], n_children) + (
@@ -211,7 +241,6 @@ def grow(
             np.repeat(last[many], n_children),
         )
         trie.write(np.repeat(at, n_children) + child, places)
-        place[many] = (at // trie.unit).astype(np.uint32) | (split << 27).astype(np.uint32)
     return place
 
 

@@ -236,18 +236,19 @@ def _pack(owners: _Owners, row: NDArray[np.int64], source: str) -> Ranges:
     rows = np.append(row, -1)  # the last is of no prefix
     start4, value4 = merged((owners.start_v4,), rows[owners.owner_v4])
     start6, value6 = merged(owners.start_v6, rows[owners.owner_v6])
-    bits4 = _top_bits(start4[0].size // 4)
+    is_large = start4[0].size > _LARGE
+    bits4 = _top_bits(start4[0].size // 2) if is_large else _FEWEST_BITS
     left4 = 32 - bits4
-    if start4[0].size > _LARGE:
-        v4 = Trie(np.uint16, slots=10, aligned=True)
+    if is_large:
+        v4 = Trie(np.uint16, slots=kernels.SLOTS_V4)
         blocks = np.arange(1 << bits4, dtype=np.uint64) << np.uint64(left4)
         top4, words4, slots4 = grow(v4, start4[0], value4, blocks, left4), v4.words(), v4.slots
         full = v4.is_full
     else:
         top4, words4 = grow_small(start4[0], value4, left4)
-        slots4, full = 2, False
+        slots4, full = kernels.SLOTS_SMALL, False
     bits6 = _top_bits(start6[0].size // 2)
-    v6 = Trie(np.uint64, slots=2, aligned=start6[0].size > _LARGE)
+    v6 = Trie(np.uint64, slots=kernels.SLOTS_V6)
     uppers, values = _with_links(v6, start6[0], start6[1], value6)
     lead, base = owners.lead
     left6 = 64 - lead - bits6
@@ -262,13 +263,15 @@ def _pack(owners: _Owners, row: NDArray[np.int64], source: str) -> Ranges:
     return as_ranges(top4, words4, top6, v6.words(), np.array(shape, np.uint64))
 
 
-#: Ranges from which on records begin at cache lines: they do not fit a second-level cache anyway.
-_LARGE = 1 << 18
+#: IPv4 ranges from which on a second-level cache does not hold records of equal size.
+_LARGE = 1 << 17
+
+_FEWEST_BITS, _MOST_BITS = 16, 20
 
 
 def _top_bits(blocks: int) -> int:
     """Return how many bits the top table is for, so that blocks have few ranges."""
-    return min(max(int(blocks).bit_length(), 16), 20)
+    return min(max(int(blocks).bit_length(), _FEWEST_BITS), _MOST_BITS)
 
 
 def _with_links(
@@ -343,7 +346,7 @@ def build_ranges(
 def find_v4(ranges: Ranges, addresses: NDArray[Any], out: NDArray[np.int32]) -> None:
     """Write the rows of IPv4 addresses, (n,), to ``out``."""
     spend(out.size // LOOKUPS_OF_WORK)
-    kernel = kernels.find_small_v4 if ranges.shape[1] == 2 else kernels.find_v4
+    kernel = kernels.find_small_v4 if ranges.shape[1] == kernels.SLOTS_SMALL else kernels.find_v4
     kernel(frozen(addresses, np.uint32), ranges, out)
 
 

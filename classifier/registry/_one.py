@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier._translate import PythonCall, read_byte, read_long, read_word
-from classifier.registry._table_kernels import ACTIVE_ONLY, ENTRY, PORT, PROTO, Ranges
+from classifier.registry._table_kernels import ACTIVE_ONLY, ENTRY, PORT, PROTO, SLOTS_SMALL, Ranges
 
 __all__ = ["ASK_PYTHON", "find_match", "state_of"]
 
@@ -294,10 +294,10 @@ def _row_of_text(state: int, text: int, size: int) -> int:
     return _row_v6(high, low, state)
 
 
-def _descend(place: int, address: int, left: int, unit: int, words: int) -> int:
-    """Return where the record is that a place leads to; as in ``_table_kernels``."""
-    while place > _AT:
-        split = place >> 27
+def _descend(place: int, address: int, left: int, unit: int, slots: int, words: int) -> int:
+    """Return the place of the record that a place leads to; as in ``_table_kernels``."""
+    while place >> 27 > slots:
+        split = (place >> 27) - slots
         left -= split
         place = read_word(words, (place & _AT) * unit + ((address >> left) & ((1 << split) - 1)))
     return place
@@ -309,14 +309,15 @@ def _row_v4(address: int, state: int) -> int:
     slots = read_long(state, _SHAPE + 1)
     low = address & 0xFFFF
     place = read_word(read_long(state, _V4_TOP), address >> left)
-    if slots > 2:
-        place = _descend(place, address, left, 1, words)
+    if slots > SLOTS_SMALL:
+        place = _descend(place, address, left, 1, slots, words)
+        n = place >> 27
+        at = place & _AT
         rank = k = 0
-        while k < slots >> 1:
-            word = read_word(words, place + k)
-            rank += (word & 0xFFFF < low) + (word >> 16 < low)
+        while k < n:
+            rank += (read_word(words, at + (k >> 1)) >> ((k & 1) << 4)) & 0xFFFF < low
             k += 1
-        return read_word(words, place + (slots >> 1) + rank)
+        return read_word(words, at + ((n + 1) >> 1) + rank)
     at = ((place & _AT) + ((address & ((1 << left) - 1)) >> (place >> 27))) << 2
     while True:
         borders = read_word(words, at)
@@ -333,19 +334,24 @@ def _row_v6(high: int, low: int, state: int) -> int:
     if high == 0 and low >> 32 == 0xFFFF:
         return _row_v4(low & 0xFFFFFFFF, state)
     words, lead = read_long(state, _V6_WORDS), read_long(state, _SHAPE + 2)
-    shift = 64 - read_long(state, _SHAPE + 5)
+    shift, slots = 64 - read_long(state, _SHAPE + 5), read_long(state, _SHAPE + 6)
     place = 0
     if high & read_long(state, _SHAPE + 4) == read_long(state, _SHAPE + 3):
         place = read_word(read_long(state, _V6_TOP), (high << lead) >> shift)
-        place = _descend(place, high, shift - lead, 2, words)
+        place = _descend(place, high, shift - lead, 2, slots, words)
     row = _row_in_v6(place, high, words)
     if row >= _LINK and row != _NONE:
-        place = _descend(row & (_LINK - 1), low, 64, 2, words)
+        place = _descend(row & (_LINK - 1), low, 64, 2, slots, words)
         row = _row_in_v6(place, low, words)
     return row
 
 
 def _row_in_v6(place: int, half: int, words: int) -> int:
     """Return the row that a record has for a half of an IPv6 address."""
-    rank = (read_long(words, place) < half) + (read_long(words, place + 1) < half)
-    return read_word(words, ((place + 2) << 1) + rank)
+    n = place >> 27
+    at = place & _AT
+    rank = k = 0
+    while k < n:
+        rank += read_long(words, at + k) < half
+        k += 1
+    return read_word(words, ((at + n) << 1) + rank)

@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from classifier.registry._table_kernels import Ranges
+from classifier.registry._table_kernels import SLOTS_SMALL, Ranges
 
 __all__ = ["finder_v4", "finder_v6", "first_applying"]
 
@@ -24,7 +24,6 @@ def finder_v4(ranges: Ranges) -> Callable[[int], int]:
     """Return a function from an IPv4 address to its row, 2**32 - 1 for none."""
     top, words, halves = ranges.v4_top.data, ranges.v4_words.data, ranges.v4_halves.data
     left_bits, slots = (int(value) for value in ranges.shape[:2])
-    rows = slots >> 1
     inside = (1 << left_bits) - 1
 
     def find_small(address: int) -> int:
@@ -40,16 +39,14 @@ def finder_v4(ranges: Ranges) -> Callable[[int], int]:
             row = words[at + 1 + ((borders & 0xFFFF) < low) + (borders >> 16 < low)]
         return row
 
-    if slots == 2:
+    if slots == SLOTS_SMALL:
         return find_small
 
     def find(address: int) -> int:
-        place = top[address >> left_bits]
-        if place > _AT:
-            place = _descend(place, address, left_bits, 1, words)
-        first = place * 2
-        rank = bisect_left(halves, address & 0xFFFF, first, first + slots) - first
-        return words[place + rows + rank]
+        place = _descend(top[address >> left_bits], address, left_bits, 1, slots, words)
+        n, at = place >> 27, place & _AT
+        rank = bisect_left(halves, address & 0xFFFF, at * 2, at * 2 + n) - at * 2
+        return words[at + (n + 1 >> 1) + rank]
 
     return find
 
@@ -60,21 +57,19 @@ def finder_v6(ranges: Ranges, find_v4: Callable[[int], int]) -> Callable[[int], 
     lead, base, mask, bits, slots = (int(value) for value in ranges.shape[2:7])
     shift = 64 - bits
 
+    def row_at(place: int, half: int) -> int:
+        n, at = place >> 27, place & _AT
+        return words[(at + n) * 2 + bisect_left(longs, half, at, at + n) - at]
+
     def find(address: int) -> int:
         hi = address >> 64
-        if hi & mask != base:
-            place = 0
-        else:
-            place = top[(hi << lead & _LOW) >> shift]
-            if place > _AT:
-                place = _descend(place, hi, shift - lead, 2, words)
-        row = words[(place + slots) * 2 + bisect_left(longs, hi, place, place + slots) - place]
+        place = top[(hi << lead & _LOW) >> shift] if hi & mask == base else 0
+        row = row_at(_descend(place, hi, shift - lead, 2, slots, words), hi)
         if hi == 0 and address >> 32 == 0xFFFF:
             return find_v4(address & 0xFFFFFFFF)
         if row >> 31 and row != _NONE:
             lo = address & _LOW
-            place = _descend(row & 0x7FFFFFFF, lo, 64, 2, words)
-            row = words[(place + slots) * 2 + bisect_left(longs, lo, place, place + slots) - place]
+            row = row_at(_descend(row & 0x7FFFFFFF, lo, 64, 2, slots, words), lo)
         return row
 
     return find
@@ -102,10 +97,12 @@ def first_applying(entries: NDArray[Any]) -> Callable[[int, int | None, int], in
     return first
 
 
-def _descend(place: int, address: int, left: int, unit: int, words: "memoryview[int]") -> int:
-    """Return where the record is that a place leads to."""
-    while place > _AT:
-        split = place >> 27
+def _descend(
+    place: int, address: int, left: int, unit: int, slots: int, words: "memoryview[int]"
+) -> int:
+    """Return the place of the record that a place leads to."""
+    while place >> 27 > slots:
+        split = (place >> 27) - slots
         left -= split
         place = words[(place & _AT) * unit + (address >> left & (1 << split) - 1)]
     return place

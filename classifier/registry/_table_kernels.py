@@ -2,7 +2,7 @@
 
 How this works: nested prefixes are flattened into disjoint ranges, each with the row of its longest
 prefix (`_index` builds all of this). The top table, by the leading bits of an address, says for a
-block of addresses where its *record* is: at most ``slots`` first addresses of ranges that begin
+block of addresses where its *record* is: the few first addresses of ranges that begin
 inside the block, then the rows of these ranges. One vector comparison of the address with all first
 addresses and a count of its bits give the range: no branch, no search, mostly one cache line. A
 block with more ranges points to a *node* instead, which splits it by the next bits, and so on: a
@@ -13,9 +13,11 @@ IPv4 compares the last 16 bits of addresses. IPv6 drops the leading bits that al
 does the same with the upper 64 bits; where ranges begin within one value of these, the record holds
 a *link* to another trie, over the lower 64.
 
-A *place* is 32 bits: bits 27 to 30 how many bits a node splits by (0: it is a record), the others where
-it begins. Rows with bit 31 are links, but for all ones: none. First addresses are stored less 1,
-unused ones as all ones, so that "less than the address" counts what begins at or before it.
+A *place* is 32 bits: the lower 27 where a record or node begins, the others how many first addresses the
+record has, or, beyond the most that records have, by how many bits the node splits. A record takes no
+more room than it needs, and two are in a cache line where they fit. Rows with bit 31 are links, but for
+all ones: none. First addresses are stored less 1, so that "less than the address" counts what begins at or
+before it. IPv4 tables that a second-level cache holds are made otherwise: `_small`.
 
 Each row knows the next one in order of preference: the same prefix's with a scope as narrow or wider,
 then those of the next shorter prefix.
@@ -34,6 +36,9 @@ __all__ = [
     "NOT_FOUND",
     "PORT",
     "PROTO",
+    "SLOTS_SMALL",
+    "SLOTS_V4",
+    "SLOTS_V6",
     "Ranges",
     "entry_scope",
     "find_small_v4",
@@ -48,13 +53,17 @@ __all__ = [
 ]
 
 NOT_FOUND = -1
-_BLOCK = 512
+_BLOCK = 256
 _SMALL_BLOCK = 128
 _CACHED_ENTRIES = 1 << 15  # that a second-level cache holds
 _NONE = 0xFFFFFFFF
 
 _AT = np.uint64((1 << 27) - 1)
-_SPLIT = np.uint64(27)
+_KIND = np.uint64(27)
+_SHIFTS = np.uint64(63)
+
+#: First addresses in a record, at most: as many as a vector comparison and a cache line hold.
+SLOTS_V4, SLOTS_V6, SLOTS_SMALL = 10, 4, 2
 
 #: A registration as the kernels read it, by row.
 ENTRY = np.dtype(
@@ -106,17 +115,18 @@ class Ranges(NamedTuple):
     v4_top : uint32 (2**bits,)
         Places by leading bits.
     v4_words : uint32 (m,)
-        Records and nodes; places count words. A record has ``slots`` (even) halves, then rows.
+        Records and nodes; places count words. A record has halves, an even number, then rows.
     v4_halves : uint16 (2 m,)
         The same memory.
     v6_top : uint32 (2**bits,)
     v6_longs : uint64 (k,)
-        Records and nodes; places count longs. A record has ``slots`` longs, then rows as words.
+        Records and nodes; places count longs. A record has longs, then rows as words.
     v6_words : uint32 (2 k,)
         The same memory.
     shape : uint64 (8,)
-        IPv4: bits that the top table leaves, slots. IPv6: leading bits that all prefixes share, those
-        bits in place, their mask, bits of the top table, slots. The last is 0.
+        IPv4: bits that the top table leaves, the most first addresses in a record. IPv6: leading bits that
+        all prefixes share, those bits in place, their mask, bits of the top table, the most first addresses
+        in a record. The last is 0.
     """
 
     v4_top: NDArray[np.uint32]
@@ -129,40 +139,67 @@ class Ranges(NamedTuple):
 
 
 @inline
+def _read_first(
+    place: np.uint64, address: np.uint64, left: np.uint64, unit: np.uint64, slots: np.uint64
+) -> np.uint64:
+    """Return the word at a place that is read first; ``left`` bits of the address do not tell yet."""
+    kind = place >> _KIND
+    split = kind - slots if kind > slots else np.uint64(0)
+    child = (address >> ((left - split) & _SHIFTS)) & ((np.uint64(1) << split) - np.uint64(1))
+    return (place & _AT) * unit + child
+
+
+@inline
 def _descend(
     place: np.uint64,
     address: np.uint64,
     left: np.uint64,
     unit: np.uint64,
+    slots: np.uint64,
     words: NDArray[np.uint32],
 ) -> np.uint64:
-    """Return where the record is that a place leads to; ``left`` bits of the address do not tell."""
-    while place >> _SPLIT != np.uint64(0):
-        split = place >> _SPLIT
-        left -= split
-        child = (address >> left) & ((np.uint64(1) << split) - np.uint64(1))
-        place = np.uint64(words[(place & _AT) * unit + child])
+    """Return the place of the record that a place leads to; ``left`` bits of the address do not tell."""
+    while place >> _KIND > slots:
+        at = _read_first(place, address, left, unit, slots)
+        left -= (place >> _KIND) - slots
+        place = np.uint64(words[at])
     return place
 
 
 @inline
 def _row_v4(address: np.uint64, ranges: Ranges) -> np.uint64:
     """Return the row of one IPv4 address, 32 bits."""
-    left, slots = ranges.shape[0], ranges.shape[1]
+    left = ranges.shape[0]
     place = np.uint64(ranges.v4_top[address >> left])
     low = address & np.uint64(0xFFFF)
-    if slots == np.uint64(2):
+    if ranges.shape[1] == np.uint64(SLOTS_SMALL):
         inside = address & ((np.uint64(1) << left) - np.uint64(1))
-        at = ((place & _AT) + (inside >> (place >> _SPLIT))) << np.uint64(2)
+        at = ((place & _AT) + (inside >> (place >> _KIND))) << np.uint64(2)
         return _follow(_in_record(at, low, ranges.v4_words), address, ranges.v4_words)
-    place = _descend(place, address, left, np.uint64(1), ranges.v4_words)
-    rank = count_below(ranges.v4_halves, place << np.uint64(1), low, slots)
-    return np.uint64(ranges.v4_words[place + (slots >> np.uint64(1)) + np.uint64(rank)])
+    slots = np.uint64(SLOTS_V4)
+    place = _descend(place, address, left, np.uint64(1), slots, ranges.v4_words)
+    return _row_at_v4(place, low, ranges)
+
+
+@inline
+def _row_at_v4(place: np.uint64, low: np.uint64, ranges: Ranges) -> np.uint64:
+    """Return the row that a record has for the low bits of an address."""
+    n, at = place >> _KIND, place & _AT
+    rank = np.uint64(count_below(ranges.v4_halves, at << np.uint64(1), low, n))
+    return np.uint64(ranges.v4_words[at + ((n + np.uint64(1)) >> np.uint64(1)) + rank])
+
+
+@inline
+def _row_at_v6(place: np.uint64, half: np.uint64, ranges: Ranges) -> np.uint64:
+    """Return the row that a record has for a half of an address."""
+    n, at = place >> _KIND, place & _AT
+    rank = np.uint64(count_below(ranges.v6_longs, at, half, n))
+    return np.uint64(ranges.v6_words[((at + n) << np.uint64(1)) + rank])
 
 
 @inline
 def _follow(row: np.uint64, address: np.uint64, words: NDArray[np.uint32]) -> np.uint64:
-    """Return the row that a link in a table of two slots leads to, or the row itself."""
+    """Return the row that a link in a small table leads to, or the row itself."""
     low = address & np.uint64(0xFFFF)
     row &= np.uint64(_NONE)
     while row >= np.uint64(1 << 31) and row != np.uint64(_NONE):
@@ -175,7 +212,7 @@ def _follow(row: np.uint64, address: np.uint64, words: NDArray[np.uint32]) -> np
 
 @inline
 def _in_record(at: np.uint64, low: np.uint64, words: NDArray[np.uint32]) -> np.uint64:
-    """Return the row that a record of a table of two slots has for the low bits of an address."""
+    """Return the row that a record of a small table has for the low bits of an address."""
     borders = np.uint64(words[at])
     rank = np.uint64((borders & np.uint64(0xFFFF)) < low) + np.uint64(
         borders >> np.uint64(16) < low
@@ -190,36 +227,38 @@ def find_v4(addresses: NDArray[np.uint32], ranges: Ranges, out: NDArray[np.int32
     For tables that a second-level cache does not hold.
     """
     # In blocks, asking for the records of one before the first of them is read: up to 3 times as
-    # fast at a million prefixes (benchmarks/prefix_table.py) as one address after the other.
+    # fast at a million prefixes (benchmarks/prefix_table.py) as one address after the other. Blocks
+    # of 128 or 512 are slower by a tenth; so are loops of one step each, as in find_small_v4.
     place = np.zeros(_BLOCK, np.uint32)
-    top, words, halves = ranges.v4_top, ranges.v4_words, ranges.v4_halves
-    shift, slots = ranges.shape[0], ranges.shape[1]
-    rows = slots >> np.uint64(1)
+    top, words = ranges.v4_top, ranges.v4_words
+    left = ranges.shape[0]
+    one, slots = np.uint64(1), np.uint64(SLOTS_V4)
+    bits, place_bits = np.uint32(left), np.uint32(_AT)
     for first in range(0, addresses.size, _BLOCK):
-        n = min(_BLOCK, addresses.size - first)
-        nodes = np.uint64(0)
+        asked = addresses[first : first + _BLOCK]
+        found = out[first : first + _BLOCK]
+        n = asked.size
+        last = np.uint32(0)
         for i in range(n):
-            at = np.uint64(top[np.uint64(addresses[first + i]) >> shift])
+            at = top[asked[i] >> bits]
             place[i] = at
-            nodes |= at
-            prefetch(words, at & _AT, 0)
-        if nodes >> _SPLIT != np.uint64(0):
+            last = max(last, at)
+            prefetch(words, np.int64(at & place_bits), 0)
+        if np.uint64(last) >> _KIND > slots:
             for i in range(n):
-                at = np.uint64(place[i])
-                if at >> _SPLIT != np.uint64(0):
-                    address = np.uint64(addresses[first + i])
-                    place[i] = _descend(at, address, shift, np.uint64(1), words)
-                    prefetch(words, place[i], 0)
+                at = place[i]
+                if np.uint64(at) >> _KIND > slots:
+                    address = np.uint64(asked[i])
+                    place[i] = _descend(np.uint64(at), address, left, one, slots, words)
+                    prefetch(words, np.int64(place[i] & place_bits), 0)
         for i in range(n):
-            low = np.uint64(addresses[first + i]) & np.uint64(0xFFFF)
-            at = np.uint64(place[i])
-            rank = count_below(halves, at << np.uint64(1), low, slots)
-            out[first + i] = words[at + rows + np.uint64(rank)]
+            low = np.uint64(asked[i] & np.uint32(0xFFFF))
+            found[i] = _row_at_v4(np.uint64(place[i]), low, ranges)
 
 
 @kernel
 def find_small_v4(addresses: NDArray[np.uint32], ranges: Ranges, out: NDArray[np.int32]) -> None:
-    """Find the rows of IPv4 addresses in a table of two slots; arguments as in `find_v4`."""
+    """Find the rows of IPv4 addresses in a small table; arguments as in `find_v4`."""
     # One step for a block of addresses at a time, each a loop without a branch that reads memory once
     # and stores once, and small enough that the records are still near when their rows are read:
     # 1.5 times as fast at 20,000 prefixes as blocks of 512, 1.9 times as one address after the other.
@@ -267,57 +306,57 @@ def find_v6(addresses: NDArray[np.uint64], ranges: Ranges, out: NDArray[np.int32
 
     A mapped one is looked up as IPv4.
     """
-    # As in find_small_v4; then again with the lower halves, for those whose row is a link.
+    # As in find_v4; then again with the lower halves, for those whose row is a link.
     place = np.zeros(_BLOCK, np.uint32)
     index = np.zeros(_BLOCK, np.uint32)
     top, words, longs = ranges.v6_top, ranges.v6_words, ranges.v6_longs
     lead, base, mask = ranges.shape[2], ranges.shape[3], ranges.shape[4]
     shift = np.uint64(64) - ranges.shape[5]
-    left = shift - lead
-    one, two = np.uint64(1), np.uint64(2)
+    left, whole = shift - lead, np.uint64(64)
+    two, slots = np.uint64(2), np.uint64(SLOTS_V6)
     for first in range(0, addresses.shape[0], _BLOCK):
-        n = min(_BLOCK, addresses.shape[0] - first)
+        asked = addresses[first : first + _BLOCK]
+        found = out[first : first + _BLOCK]
+        n = found.size
         mapped = np.uint64(0)
         for i in range(n):
-            hi = addresses[first + i, 0]
-            at = np.uint64(top[(hi << lead) >> shift])
-            at = at if hi & mask == base else np.uint64(0)  # the first record has no row
+            hi = asked[i, 0]
+            at = top[(hi << lead) >> shift]
+            at = at if hi & mask == base else np.uint32(0)  # the first record has no row
             place[i] = at
             mapped |= np.uint64(hi == np.uint64(0))
-            prefetch(longs, at & _AT, 0)
+            prefetch(words, np.int64(_read_first(np.uint64(at), hi, left, two, slots)), 0)
         nodes = 0
         for i in range(n):
             index[nodes] = i
-            nodes += 1 if np.uint64(place[i]) >> _SPLIT != np.uint64(0) else 0
+            nodes += 1 if np.uint64(place[i]) >> _KIND > slots else 0
         for k in range(nodes):
             i = index[k]
-            place[i] = _descend(np.uint64(place[i]), addresses[first + i, 0], left, two, words)
-            prefetch(longs, place[i], 0)
+            place[i] = _descend(np.uint64(place[i]), asked[i, 0], left, two, slots, words)
+            prefetch(longs, np.int64(place[i] & np.uint32(_AT)), 0)
         for i in range(n):
-            at = np.uint64(place[i])
-            key = addresses[first + i, 0]
-            rank = np.uint64(longs[at] < key) + np.uint64(longs[at + one] < key)
-            out[first + i] = words[((at + two) << one) + rank]
+            found[i] = _row_at_v6(np.uint64(place[i]), asked[i, 0], ranges)
         links = 0
         for i in range(n):
             index[links] = i
-            links += 1 if out[first + i] < NOT_FOUND else 0
+            links += 1 if found[i] < NOT_FOUND else 0
         for k in range(links):
-            i = first + index[k]
-            at = np.uint64(np.int64(out[i]) & 0x7FFFFFFF)
-            place[k] = _descend(at, addresses[i, 1], np.uint64(64), two, words)
-            prefetch(longs, place[k], 0)
+            i = index[k]
+            at = np.uint64(np.int64(found[i]) & 0x7FFFFFFF)
+            place[k] = at
+            prefetch(words, np.int64(_read_first(at, asked[i, 1], whole, two, slots)), 0)
         for k in range(links):
-            i = first + index[k]
-            at = np.uint64(place[k])
-            key = addresses[i, 1]
-            rank = np.uint64(longs[at] < key) + np.uint64(longs[at + one] < key)
-            out[i] = words[((at + two) << one) + rank]
+            lo = asked[index[k], 1]
+            place[k] = _descend(np.uint64(place[k]), lo, whole, two, slots, words)
+            prefetch(longs, np.int64(place[k] & np.uint32(_AT)), 0)
+        for k in range(links):
+            i = index[k]
+            found[i] = _row_at_v6(np.uint64(place[k]), asked[i, 1], ranges)
         if mapped != np.uint64(0):
-            for i in range(first, first + n):
-                lo = addresses[i, 1]
-                if addresses[i, 0] == np.uint64(0) and lo >> np.uint64(32) == np.uint64(0xFFFF):
-                    out[i] = _row_v4(lo & np.uint64(0xFFFFFFFF), ranges)
+            for i in range(n):
+                lo = asked[i, 1]
+                if asked[i, 0] == np.uint64(0) and lo >> np.uint64(32) == np.uint64(0xFFFF):
+                    found[i] = _row_v4(lo & np.uint64(0xFFFFFFFF), ranges)
 
 
 @inline

@@ -1,8 +1,8 @@
 """A compiled prefix table as one file that is mapped into memory.
 
-Layout: 8 bytes magic, the size of the header as 8 bytes little-endian, the header (JSON: arrays by
-name with shape and offset; content hash; digest of all that follows), then the arrays, each
-at a multiple of 64 bytes. Nothing in the file is trusted: sizes, types and digest are checked before
+Layout: 8 bytes magic, the last of them the layout's version, the size of the header as 8 bytes
+little-endian, the header (JSON: arrays by name with shape and offset; content hash; digest of all
+that follows), then the arrays, each at a multiple of 64 bytes. Nothing in the file is trusted: sizes, types and digest are checked before
 an array is made, and every index in the arrays before one is used.
 """
 
@@ -20,7 +20,8 @@ from classifier.registry._files import replacing
 
 __all__ = ["read_arrays", "write_arrays"]
 
-_MAGIC = b"VPNTBL\x00\x01"
+_KIND, _VERSION = b"VPNTBL\x00", b"\x02"
+_MAGIC = _KIND + _VERSION
 _ALIGNMENT = 64
 _HEADER_LIMIT = 1 << 20
 _REMEDY = "compile the register again"
@@ -65,6 +66,9 @@ def read_arrays(
     except (OSError, ValueError) as error:  # an empty file cannot be mapped
         raise RegistryError("cannot be read", path=path.name, remedy=_REMEDY) from error
     size = int.from_bytes(data[8:16], "little")
+    if bytes(data[:7]) == _KIND and bytes(data[7:8]) != _VERSION:
+        problem = "was compiled by another version"
+        raise RegistryError(problem, path=path.name, remedy=_REMEDY)
     if bytes(data[:8]) != _MAGIC or size > min(_HEADER_LIMIT, len(data) - 16) or size % 8:
         raise RegistryError("is not a compiled register", path=path.name, remedy=_REMEDY)
     try:

@@ -1,16 +1,22 @@
 """Checking a prefix table's arrays that come from a file: no look-up reads outside or runs for ever."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.registry._grow import LINK, NONE, distinct
-from classifier.registry._table_kernels import PORT, PROTO, Ranges
+from classifier.registry._grow import LINK, NONE, counted, distinct
+from classifier.registry._table_kernels import (
+    PORT,
+    PROTO,
+    SLOTS_SMALL,
+    SLOTS_V4,
+    SLOTS_V6,
+    Ranges,
+)
 
 __all__ = ["is_sound"]
 
 _AT = (1 << 27) - 1
+_COMPARED_WORDS = 8  # that `count_below` reads
 
 
 def is_sound(ranges: Ranges, entries: NDArray[np.void]) -> bool:
@@ -19,8 +25,8 @@ def is_sound(ranges: Ranges, entries: NDArray[np.void]) -> bool:
         return False
     left4, slots4, lead, _, _, bits6, slots6, _ = (int(value) for value in ranges.shape)
     fits = (
-        slots4 in (2, 10)
-        and slots6 == 2
+        slots4 in (SLOTS_SMALL, SLOTS_V4)
+        and slots6 == SLOTS_V6
         and 12 <= left4 <= 16
         and ranges.v4_top.size == 1 << (32 - left4)
         and lead <= 40
@@ -30,28 +36,24 @@ def is_sound(ranges: Ranges, entries: NDArray[np.void]) -> bool:
     if not fits or not _rows_are_sound(entries):
         return False
     n = entries.size
-    if slots4 == 2:
-        if not _small_is_sound(ranges.v4_top, left4, ranges.v4_words, n):
-            return False
-    else:
-        v4 = _links(ranges.v4_top, left4, ranges.v4_words, ranges.v4_halves, slots4, n)
-        if v4 is None or v4.size:
-            return False
+    v4_is_sound = _small_is_sound if slots4 == SLOTS_SMALL else _large_is_sound
+    if not v4_is_sound(ranges.v4_top, left4, ranges.v4_words, n):
+        return False
     # Addresses that do not share the leading bits of all use the first record.
     first = np.zeros(1, np.uint32)
     top = np.concatenate([first, ranges.v6_top])
-    longs, words = ranges.v6_longs, ranges.v6_words
-    links = _links(top, 64 - lead - bits6, words, longs, slots6, n)
+    words = ranges.v6_words
+    links = _links(top, 64 - lead - bits6, words, n)
     if links is None:
         return False
-    below = _links(links, 64, words, longs, slots6, n)
+    below = _links(links, 64, words, n)
     return below is not None and not below.size
 
 
 def _small_is_sound(
     top: NDArray[np.uint32], left: int, words: NDArray[np.uint32], n_rows: int
 ) -> bool:
-    """Return whether all places and links of a table of two slots lie inside, and links end."""
+    """Return whether all places and links of a small table lie inside, and links end."""
     if words.size % 4:
         return False
     records = words.reshape(-1, 4)
@@ -100,45 +102,55 @@ def _rows_are_sound(entries: NDArray[np.void]) -> bool:
     return bool(np.all(shorter | (same & later)))
 
 
+def _large_is_sound(
+    top: NDArray[np.uint32], left: int, words: NDArray[np.uint32], n_rows: int
+) -> bool:
+    """Return whether all places of a large IPv4 table lie inside, and all rows are there."""
+    values = _values(top, left, words, 1, SLOTS_V4)
+    return values is not None and not np.any((values >= n_rows) & (values != NONE))
+
+
 def _links(
-    places: NDArray[np.uint32],
-    left: int,
-    words: NDArray[np.uint32],
-    keys: NDArray[Any],
-    slots: int,
-    n_rows: int,
+    places: NDArray[np.uint32], left: int, words: NDArray[np.uint32], n_rows: int
 ) -> NDArray[np.uint32] | None:
-    """Return the links in all records that places lead to, None if something lies outside."""
-    unit = max(keys.itemsize // 4, 1)
-    places = distinct(places).astype(np.int64)
-    bits = np.full(places.size, left)
+    """Return the links in all records that places of IPv6 lead to, None if something lies outside."""
+    values = _values(places, left, words, 2, SLOTS_V6)
+    if values is None or np.any((values < LINK) & (values >= n_rows)):
+        return None
+    return distinct(values[(values >= LINK) & (values != NONE)] & np.uint32(LINK - 1))
+
+
+def _values(
+    places: NDArray[np.uint32], left: int, words: NDArray[np.uint32], unit: int, slots: int
+) -> NDArray[np.uint32] | None:
+    """Return the rows and links in all records that places lead to, None if something lies outside.
+
+    ``unit`` is the words that a place counts, ``slots`` the most first addresses in a record.
+    """
+    todo = distinct(places).astype(np.int64)
+    bits = np.full(todo.size, left)
     records = [np.zeros(0, np.int64)]
-    while places.size:
-        at, split = places & _AT, places >> 27
-        records.append(at[split == 0])
-        node = np.flatnonzero(split)
-        at, split, bits = at[node] * unit, split[node], bits[node] - split[node]
+    while todo.size:
+        is_node = todo >> 27 > slots
+        records.append(todo[~is_node])
+        node = todo[is_node]
+        split = (node >> 27) - slots
+        at, bits = (node & _AT) * unit, bits[is_node] - split
         if np.any((split > 8) | (bits < 0) | (at + (1 << split) > words.size)):
             return None
-        count = 1 << split
-        child = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
         # Each place once, with the fewest bits that are left where it is reached: enough to end.
-        places, bits = words[np.repeat(at, count) + child].astype(np.int64), np.repeat(bits, count)
-        order = np.lexsort((bits, places))
+        count = 1 << split
+        todo, bits = (
+            words[np.repeat(at, count) + counted(count)].astype(np.int64),
+            bits.repeat(count),
+        )
+        order = np.lexsort((bits, todo))
         new = np.ones(order.size, bool)
-        new[1:] = places[order][1:] != places[order][:-1]
-        places, bits = places[order][new], bits[order][new]
-    at = distinct(np.concatenate(records))
-    lanes = 32 // keys.itemsize if keys.itemsize == 2 else 8
-    per_place = unit * 4 // keys.itemsize  # keys per unit that a place counts
-    if np.any(at * per_place + lanes > keys.size):
+        new[1:] = todo[order][1:] != todo[order][:-1]
+        todo, bits = todo[order][new], bits[order][new]
+    record = distinct(np.concatenate(records))
+    n, at = record >> 27, (record & _AT) * unit
+    first = at + (n * 2 if unit == 2 else (n + 1) // 2)
+    if np.any((at + _COMPARED_WORDS > words.size) | (first + n >= words.size)):
         return None
-    head = slots * keys.itemsize // 4
-    if np.any(at * unit + head + slots + 1 > words.size):
-        return None
-    used = keys[(at * per_place)[:, None] + np.arange(slots)] != np.iinfo(keys.dtype).max
-    index = (at * unit + head)[:, None] + np.arange(slots + 1)
-    values = words[index][np.arange(slots + 1) <= used.sum(1)[:, None]]
-    links = values[(values >= LINK) & (values != NONE)]
-    rows = values[values < LINK]
-    return None if np.any(rows >= n_rows) else distinct(links & np.uint32(LINK - 1))
+    return words[np.repeat(first, n + 1) + counted(n + 1)]

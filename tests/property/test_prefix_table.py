@@ -226,11 +226,11 @@ def test_crowded_blocks_equal_linear_scan(seed, spread, large):
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.lists(entries(), min_size=1, max_size=8), st.data(), addresses)
-def test_forged_arrays_are_refused_or_read_inside(rows, data, address):
+@given(st.lists(entries(), min_size=1, max_size=8), st.data(), addresses, st.booleans())
+def test_forged_arrays_are_refused_or_read_inside(rows, data, address, large):
     """The digest of a table file is no secret: whoever changes an array can change it too."""
     written = {}
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, large_tables() if large else nullcontext():
         patch.setattr(_tablefile, "write_arrays", lambda *args: written.update(args[2]))
         table_of(rows).save("unused")
     numbers = [name for name in written if "." in name and name.split(".")[0] in SETS]

@@ -435,7 +435,12 @@ FORGED = {
         lambda a: a[:-2],
     ],
     "active.v4_words": [lambda a: np.full_like(a, 99), lambda a: a[:4], lambda a: a[:0]],
-    "active.v6_top": [lambda a: a[::-1] + np.arange(a.size, dtype=a.dtype)],
+    "active.v6_top": [
+        lambda a: a[::-1] + np.arange(a.size, dtype=a.dtype),
+        lambda a: np.full_like(a, 4 << 27 | 10**6),
+        lambda a: np.full_like(a, 5 << 27 | 10**6),  # nodes
+        lambda a: np.full_like(a, 13 << 27),  # of more bits than there are
+    ],
     "active.v6_words": [lambda a: np.full_like(a, 1 << 31), lambda a: a[:6]],
     "active.shape": [
         lambda a: a[:4],
@@ -455,13 +460,41 @@ FORGED = {
 }
 
 
+FORGED_LARGE = {
+    "active.v4_top": [
+        lambda a: np.full_like(a, 10**6),
+        lambda a: np.full_like(a, 10 << 27 | 10**6),
+        lambda a: np.full_like(a, 11 << 27 | 10**6),  # nodes
+        lambda a: np.full_like(a, 19 << 27),  # of more bits than there are
+        lambda a: np.full_like(a, 31 << 27),
+        lambda a: a[:-2],
+    ],
+    "active.v4_words": [
+        lambda a: np.full_like(a, 99),
+        lambda a: np.full_like(a, 1 << 31),
+        lambda a: np.full_like(a, 12 << 27),  # of two bits for ever
+        lambda a: a[:4],
+    ],
+    "active.shape": [lambda a: np.array([a[0], 2, *a[2:]], a.dtype)],
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "which"), [(name, i) for name, forgers in FORGED.items() for i in range(len(forgers))]
+    ("large", "name", "which"),
+    [
+        (large, name, i)
+        for large, forged in ((False, FORGED), (True, FORGED_LARGE))
+        for name, forgers in forged.items()
+        for i in range(len(forgers))
+    ],
 )
 def test_arrays_that_point_outside_are_refused_though_the_digest_is_right(
-    table, tmp_path, name, which
+    table, tmp_path, monkeypatch, large, name, which
 ):
-    from classifier.registry import _tablefile
+    from classifier.registry import _index, _tablefile
+
+    if large:
+        monkeypatch.setattr(_index, "_LARGE", 0)
 
     revoked = entry("10.0.4.0/24", status="revoked")
     compiled = table(entry("10.0.0.0/8"), entry("10.0.3.0/24"), entry("2001:db8::/33"), revoked)
@@ -469,7 +502,8 @@ def test_arrays_that_point_outside_are_refused_though_the_digest_is_right(
     write = _tablefile.write_arrays
 
     def forge(place, facts, arrays):
-        write(place, facts, arrays | {name: FORGED[name][which](arrays[name])})
+        forger = (FORGED_LARGE if large else FORGED)[name][which]
+        write(place, facts, arrays | {name: forger(arrays[name])})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_tablefile, "write_arrays", forge)
@@ -482,9 +516,18 @@ def test_a_header_that_is_no_object_is_refused(tmp_path):
     for header in (b"[]", b'{"facts": 3}', b"[" * 50_000, json.dumps({"facts": {}}).encode()):
         header = header + b" " * (-len(header) % 8)
         path = tmp_path / "r.table"
-        path.write_bytes(b"VPNTBL\x00\x01" + len(header).to_bytes(8, "little") + header)
+        path.write_bytes(b"VPNTBL\x00\x02" + len(header).to_bytes(8, "little") + header)
         with pytest.raises(RegistryError, match=r"r\.table: is damaged"):
             Table.load(path)
+
+
+def test_a_file_of_another_layout_is_refused_by_name(table, tmp_path):
+    path = tmp_path / "r.table"
+    table(entry("10.0.0.0/8")).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:7] + b"\x01" + whole[8:])
+    with pytest.raises(RegistryError, match="was compiled by another version; compile the reg"):
+        Table.load(path)
 
 
 def flow(orig, resp, *, proto=17, orig_port=40000, resp_port=1194):
