@@ -1,8 +1,14 @@
-"""Reading registers from a database: versions of rows as columns of bytes, and the changes."""
+"""Reading registers from a database: versions of rows as columns of bytes, and the changes.
+
+How this works: SQLite joins the texts of a column itself, thousands of rows at a time, with a separator
+that no field may hold; Python then has a few hundred objects to make instead of one for each field, and
+a million rows are read in a third of the time. Whatever is unusual (other databases, a separator in a
+field, fields that are too long, rows in another order) is read row by row.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +33,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = ["Stored", "read_database"]
+
+#: Rows whose texts SQLite joins, and what it puts between them: a control character.
+_JOINED, _SEPARATOR = 2000, 0x1F
+_ROWIDS = np.iinfo(np.int64)
+_NO_NUMBERS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,11 @@ def read_database(
     if connection is not None:
         return _read(name_of(source), connection, registration_id)
     with connected(source) as fresh:
+        # Rows and changes of one moment.
+        if fresh.dialect.name == "sqlite":
+            fresh.exec_driver_sql("BEGIN")
+        elif fresh.dialect.name in ("postgresql", "mysql", "mariadb"):
+            fresh.execution_options(isolation_level="REPEATABLE READ")
         return _read(name_of(source), fresh, registration_id)
 
 
@@ -111,7 +127,10 @@ def _read_changes(name: str, connection: "Connection", present: Sequence[str]) -
         raise RegistryError(problem, path=name, remedy=ORIGIN)
     columns: dict[str, Any] = dict(_columns(connection, CHANGES, names, "change", None))
     for key in ("change", "n_rows"):
-        columns[key] = pa.array(_numbers(name, columns[key]))
+        numbers = _numbers(name, columns[key])
+        columns[key] = pa.Array.from_buffers(
+            pa.int64(), numbers.size, [None, pa.py_buffer(numbers)]
+        )
     try:
         texts = {
             key: column if pa.types.is_integer(column.type) else column.cast(pa.string())
@@ -124,6 +143,79 @@ def _read_changes(name: str, connection: "Connection", present: Sequence[str]) -
 
 
 def _columns(
+    connection: "Connection",
+    table: str,
+    names: Sequence[str],
+    order: str | None,
+    registration_id: str | None,
+) -> dict[str, pa.BinaryArray]:
+    """Read columns as bytes."""
+    joined = None
+    if registration_id is None and connection.dialect.name == "sqlite":
+        joined = _joined_columns(connection, table, names, order)
+    return joined or _columns_by_row(connection, table, names, order, registration_id)
+
+
+def _joined_columns(
+    connection: "Connection", table: str, names: Sequence[str], order: str | None
+) -> dict[str, pa.BinaryArray] | None:
+    """Read columns of a SQLite table in order of its rows; None if that has to be done row by row.
+
+    ``order`` names the column that is to number the rows.
+    """
+    from sqlalchemy.exc import DatabaseError
+
+    joined = f"CAST(group_concat(coalesce({{}}, ''), x'{_SEPARATOR:02X}') AS BLOB)".format
+    fields = ", ".join(joined(f'"{column}"') for column in names)
+    group = f"SELECT {joined('rowid')}, {fields} FROM {table} WHERE rowid BETWEEN ? AND ?"
+    last = f"SELECT rowid FROM {table} WHERE rowid >= ? ORDER BY rowid LIMIT 1 OFFSET {_JOINED - 1}"
+    parts: list[list[bytes]] = [[] for _ in ("rowid", *names)]
+    begin, end = _ROWIDS.min, None
+    try:
+        encoding = connection.exec_driver_sql("PRAGMA encoding").scalar()
+        if encoding != "UTF-8" or "rowid" in map(str.lower, columns_of(connection, table)):
+            return None
+        while end != _ROWIDS.max:
+            end = connection.exec_driver_sql(last, (begin,)).scalar()
+            end = _ROWIDS.max if end is None else end
+            found = connection.exec_driver_sql(group, (begin, end)).one()
+            for part, texts in zip(parts, found if found[0] is not None else (), strict=False):
+                part.append(texts)
+            begin = end + 1
+    except DatabaseError:  # a table without row numbers, or more than a value can hold
+        return None
+    columns: list[pa.BinaryArray] = []
+    for _ in range(len(parts)):
+        column = _separated(parts.pop(0))  # what is no longer needed takes no memory
+        if column is None or (columns and len(column) != len(columns[0])):
+            return None
+        columns.append(column)
+    rows, result = columns[0], dict(zip(names, columns[1:], strict=True))
+    numbers = _numbers(table, rows)
+    in_order = bool(np.all(numbers[1:] > numbers[:-1]))
+    return result if in_order and (order is None or result[order].equals(rows)) else None
+
+
+def _separated(parts: list[bytes]) -> pa.BinaryArray | None:
+    """Return the fields of joined texts, None if one is too long, or all are."""
+    if not parts:
+        return binary_column([])
+    data = np.frombuffer(bytes([_SEPARATOR]).join(parts), np.uint8)
+    between = data == _SEPARATOR
+    ends = np.flatnonzero(between)
+    if data.size > np.iinfo(np.int32).max:
+        return None
+    offsets = np.zeros(ends.size + 2, np.int32)
+    offsets[1:-1] = ends - np.arange(ends.size)
+    offsets[-1] = data.size - ends.size
+    if np.diff(offsets).max() > FIELD_LIMIT:
+        return None
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data[~between])]
+    column: Any = pa.Array.from_buffers(pa.binary(), offsets.size - 1, buffers)
+    return cast("pa.BinaryArray", column)
+
+
+def _columns_by_row(
     connection: "Connection",
     table: str,
     names: Sequence[str],
@@ -189,9 +281,11 @@ def _numbers(name: str, column: pa.BinaryArray) -> NDArray[np.int64]:
     """Return a column of row, entry or change numbers."""
     try:
         texts: Any = column.cast(pa.string())
-        numbers: NDArray[np.int64] = pc.cast(texts, pa.int64()).to_numpy(zero_copy_only=False)
+        numbers: Any = pc.cast(texts, pa.int64())
     except pa.ArrowInvalid as error:
         raise RegistryError(
             "a row or entry number is no number", path=name, remedy=ORIGIN
         ) from error
-    return numbers
+    # Not Arrow's to_numpy, which imports pandas: 0.15 s.
+    data = numbers.buffers()[1]
+    return np.frombuffer(data, np.int64, len(numbers), 8 * numbers.offset) if data else _NO_NUMBERS

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from classifier.errors import RegistryError
-from classifier.registry import RefusedError, Registry, Window, import_rows, verify
+from classifier.registry import RefusedError, Registry, Window, _reading, import_rows, verify
 
 SAID = {"by": "clerk", "reason": "form"}
 HEADER = "registration_id,organisation,category,prefix,side,proto,port,valid_from,valid_to,status\n"
@@ -185,6 +185,24 @@ def test_what_is_recorded_cannot_be_changed(url):
         connection.exec_driver_sql(f"DROP TRIGGER changes_delete{on}")
     engine.dispose()
     assert any("changes_delete" in finding.problem for finding in verify(url).findings)
+
+
+def test_a_change_that_is_recorded_while_a_history_is_read_does_not_break_it(url, monkeypatch):
+    for name in ("r-1", "r-2"):
+        Window(url).add("Holder", "bank", ["192.0.2.0/24"], registration_id=name, **SAID)
+    read_changes = _reading._read_changes
+
+    def late(*args):
+        writer = threading.Thread(target=lambda: Window(url).approve("r-1", **SAID))
+        writer.start()
+        writer.join()
+        monkeypatch.undo()
+        return read_changes(*args)
+
+    monkeypatch.setattr(_reading, "_read_changes", late)
+    verified = verify(url)
+    assert verified.whole
+    assert (verified.changes, verify(url).changes) == (2, 3)
 
 
 def test_writers_at_once_lose_nothing(url):

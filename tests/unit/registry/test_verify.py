@@ -1,11 +1,12 @@
 """Whether a history is whole: every way to tamper with it is found."""
 
 import sqlite3
+import threading
 
 import pytest
 
 from classifier.errors import RegistryError
-from classifier.registry import Registry, Window, import_rows, verify
+from classifier.registry import Registry, Window, _reading, import_rows, verify
 
 SAID = {"by": "board", "reason": "decided"}
 TRIGGERS = [
@@ -45,6 +46,24 @@ def test_a_history_that_nobody_touched_is_whole(path):
     assert (verified.rows, verified.changes) == (14, 8)
     assert len(verified.digest) == 64
     assert verify(path, digest=verified.digest).whole
+
+
+def test_a_change_that_is_recorded_while_a_history_is_read_does_not_break_it(path, monkeypatch):
+    read_changes = _reading._read_changes
+    writer = threading.Thread(target=lambda: Window(path).revoke("R-000003", **SAID))
+
+    def late(*args):
+        if writer.ident is None:
+            writer.start()
+            writer.join(0.3)  # has to wait until all is read
+        return read_changes(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_reading, "_read_changes", late)
+        verified = verify(path)
+    writer.join()
+    assert verified.whole
+    assert (verified.changes, verify(path).changes) == (8, 9)
 
 
 def test_a_longer_history_begins_with_the_shorter_one(path, tmp_path):
