@@ -15,7 +15,6 @@ import functools
 import hashlib
 import importlib.util
 import os
-import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -314,25 +313,14 @@ def _compiled(
         slow = numba.njit(nogil=True)(dispatcher.py_func)
         return lambda args: slow(*args), False
     if path is not None:
-        digest = hashlib.sha256(code).hexdigest()
-        temporary = path.with_name(f".{path.name[-30:]}.{secrets.token_hex(8)}")
-        with contextlib.suppress(OSError):  # no writable folder: compile each time
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(f"{digest} {text}\n".encode() + code)
-            temporary.replace(path)
+        _native.keep(path, text, code)
     return bound, True
 
 
 def _stored(path: Path, args: tuple[Any, ...]) -> Callable[[tuple[Any, ...]], Any] | None:
     """Bind a kernel that an earlier process compiled for such arguments, if it is whole."""
-    try:
-        head, code = path.read_bytes().split(b"\n", 1)
-        digest, returns = head.decode("ascii").split(" ", 1)
-    except (OSError, ValueError):
-        return None
-    if digest != hashlib.sha256(code).hexdigest():
-        return None
-    return _native.bind(code, args, returns)
+    found = _native.kept(path)
+    return None if found is None else _native.bind(found[1], args, found[0])
 
 
 @functools.cache
@@ -396,25 +384,12 @@ def _names_of(module: str, compiled: bool) -> dict[str, Any]:
 def _path(function: FunctionType, signature: str) -> Path | None:
     """Return the object file of a kernel for such arguments; None where nothing can be kept."""
     made_of = _fingerprint(function)
-    folder, settings = _folder(), _settings()
+    folder, settings = _native.folder(), _settings()
     if not made_of or not settings or folder is None:
         return None
     digest = hashlib.sha256(f"{settings} {made_of} {signature}".encode()).hexdigest()
     module = function.__module__.removeprefix(f"{__package__}.")
     return folder / f"{module}.{function.__name__}-{digest[:32]}.o"
-
-
-@functools.cache
-def _folder() -> Path | None:
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    if not given and sys.platform == "win32":
-        given = os.environ.get("LOCALAPPDATA")
-    elif not given:
-        given = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        return Path(given).expanduser() / "vpn-policy-classifier" if given else None
-    except RuntimeError:  # no home
-        return None
 
 
 @functools.cache

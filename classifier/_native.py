@@ -12,18 +12,38 @@ releases the GIL. llvmlite takes 0.05 s to import and 0.2 ms for a kernel; impor
 
 An object belongs to the types of its arguments, which ``kind`` names: whoever calls it with others
 reads memory that is not there. Owner and parent are null, as the caller holds the arrays.
+
+Files are kept in ``folder``, each with a digest before it; what calls them says what names them.
 """
 
+import contextlib
 import ctypes
+import functools
+import hashlib
+import os
 import pickle
+import secrets
 import struct
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bind", "kind", "machine", "object_code", "raw_kind"]
+__all__ = [
+    "bind",
+    "folder",
+    "is_loaded",
+    "keep",
+    "kept",
+    "kind",
+    "machine",
+    "object_code",
+    "object_of",
+    "raw_kind",
+]
 
 _SYMBOL = "kernel"
 _C_LIBRARY = {"free", "malloc", "memcpy", "memmove", "memset", "read"}
@@ -162,24 +182,11 @@ class _Machine:
         self.engines.append(engine)
         return int(engine.get_function_address(_SYMBOL))
 
-    def load_module(self, text: str, name: str) -> int:
-        """Compile a module, as LLVM writes it; return where one of its functions is."""
-        module, target = self.llvm.parse_assembly(text), self.target()
-        for function in module.functions:
-            if function.name != name and not function.is_declaration:
-                function.linkage = "internal"
-        # The usual passes take 60 ms for 2 % less time of a look-up, none at all 12 % more.
-        passes = self.llvm.create_new_module_pass_manager()
-        if hasattr(passes, "add_sroa_pass"):  # from llvmlite 0.45
-            passes.add_sroa_pass()
-        passes.add_simplify_cfg_pass()
-        passes.add_instruction_combine_pass()
-        options = self.llvm.PipelineTuningOptions()
-        passes.run(module, self.llvm.create_pass_builder(target, options))
-        engine = self.llvm.create_mcjit_compiler(module, target)
-        engine.finalize_object()
-        self.engines.append(engine)
-        return int(engine.get_function_address(name))
+    def load_with(self, code: bytes, calls: Mapping[str, int]) -> int:
+        """Load an object that calls functions by name, which are at these addresses."""
+        for name, address in calls.items():
+            self.llvm.add_symbol(name, address)
+        return self.load(code)
 
 
 _machine: _Machine | None = None
@@ -191,6 +198,65 @@ def machine() -> _Machine:
     if _machine is None:
         _machine = _Machine()
     return _machine
+
+
+def is_loaded() -> bool:
+    """Return whether what compiles and loads is there already: it takes 20 to 50 ms once."""
+    return _machine is not None
+
+
+@functools.cache
+def folder() -> Path | None:
+    """Return where object files are kept, None for nowhere."""
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    if not given and sys.platform == "win32":
+        given = os.environ.get("LOCALAPPDATA")
+    elif not given:
+        given = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return Path(given).expanduser() / "vpn-policy-classifier" if given else None
+    except RuntimeError:  # no home
+        return None
+
+
+def kept(path: Path) -> tuple[str, bytes] | None:
+    """Return the note and the code that `keep` wrote, if they are whole."""
+    try:
+        head, code = path.read_bytes().split(b"\n", 1)
+        digest, note = head.decode("ascii").split(" ", 1)
+    except (OSError, ValueError):
+        return None
+    return (note, code) if digest == hashlib.sha256(code).hexdigest() else None
+
+
+def keep(path: Path, note: str, code: bytes) -> None:
+    """Write an object file, where a folder is writable."""
+    digest = hashlib.sha256(code).hexdigest()
+    temporary = path.with_name(f".{path.name[-30:]}.{secrets.token_hex(8)}")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(f"{digest} {note}\n".encode() + code)
+        temporary.replace(path)
+
+
+def object_of(text: str, name: str) -> bytes:
+    """Make an object file of a module, as LLVM writes it; ``name`` is its function."""
+    here = machine()
+    module, target = here.llvm.parse_assembly(text), here.target()
+    for function in module.functions:
+        if function.name == name:
+            function.name = _SYMBOL
+        elif not function.is_declaration:
+            function.linkage = "internal"
+    # The usual passes take 60 ms for 2 % less time of a look-up, none at all 12 % more.
+    passes = here.llvm.create_new_module_pass_manager()
+    if hasattr(passes, "add_sroa_pass"):  # from llvmlite 0.45
+        passes.add_sroa_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_instruction_combine_pass()
+    options = here.llvm.PipelineTuningOptions()
+    passes.run(module, here.llvm.create_pass_builder(target, options))
+    return bytes(target.emit_object(module))
 
 
 def object_code(module_text: str, name: str, args: tuple[Any, ...]) -> bytes:

@@ -10,22 +10,35 @@ What can be translated is little: assignments, ``if``, ``while``, ``break``, ``r
 ``read_byte``, ``read_word`` and ``read_long`` read memory without any check; `PythonCall` is a function of
 CPython, all of them of its stable ABI. Errors these set are to be cleared. The GIL is kept: giving it up
 for less than a microsecond means to wait for other threads each time.
+
+What was made is kept as kernels are (``_native``), named by the code of all functions it was made of.
 """
 
 import ast
 import ctypes
+import hashlib
 import inspect
 import sys
 import textwrap
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
 from classifier import _native
 
-__all__ = ["PythonCall", "builtin", "read_byte", "read_long", "read_word", "type_in_head"]
+__all__ = [
+    "PythonCall",
+    "builtin",
+    "is_at_hand",
+    "read_byte",
+    "read_long",
+    "read_word",
+    "type_in_head",
+]
 
 _FASTCALL = 0x80  # METH_FASTCALL: the callable's own object, an array of arguments, their number
 _COMPILED = ("co_name", "co_code", "co_consts", "co_names", "co_varnames")  # say what runs
@@ -142,14 +155,65 @@ def builtin(function: Callable[[int, int, int], int], own: int) -> Callable[...,
     return made
 
 
-def _machine_code(function: FunctionType) -> int:
-    """Translate a function and what it calls; return where it is."""
-    from llvmlite import ir
+def is_at_hand(function: Callable[..., Any]) -> bool:
+    """Return whether ``builtin`` takes about a millisecond, as all that it needs is there."""
+    assert isinstance(function, FunctionType)
+    if function in _made:
+        return True
+    path = _path(function) if _native.is_loaded() else None
+    return path is not None and path.is_file()
 
-    module = ir.Module()
-    translation = _Translation(ir, module)
-    entry = translation.function(function)
-    return _native.machine().load_module(str(module), entry.name)
+
+def _machine_code(function: FunctionType) -> int:
+    """Return where a function and what it calls are: translated, or kept by an earlier process."""
+    path = _path(function)
+    found = None if path is None else _native.kept(path)
+    if found is None:
+        from llvmlite import ir
+
+        module = ir.Module()
+        entry = _Translation(ir, module).function(function)
+        code = _native.object_of(str(module), entry.name)
+        if path is not None:
+            _native.keep(path, "", code)
+    else:
+        code = found[1]
+    calls = [value for value in _parts(function)[1] if isinstance(value, PythonCall)]
+    return _native.machine().load_with(code, {call.name: call.address for call in calls})
+
+
+def _path(function: FunctionType) -> Path | None:
+    """Return the file of a function's code; None where nothing can be kept."""
+    folder, name = _native.folder(), _name(function)
+    return None if folder is None or not name else folder / name
+
+
+@cache
+def _name(function: FunctionType) -> str:
+    """Return a name that differs where a function's code does; empty without our own sources."""
+    here = _native.machine()
+    functions, values = _parts(function)
+    codes = [[repr(getattr(one.__code__, name)) for name in _COMPILED] for one in functions]
+    try:
+        makers = [Path(__file__).read_bytes(), Path(_native.__file__).read_bytes()]
+    except OSError:
+        return ""
+    parts = [sys.version, here.version, here.triple, here.cpu, here.features, codes, values, makers]
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()
+    return f"{function.__name__}-{digest[:32]}.o"
+
+
+def _parts(function: FunctionType) -> tuple[list[FunctionType], list[Any]]:
+    """Return a function with all that it calls, and the numbers and functions of CPython they name."""
+    functions, values = [function], []
+    for one in functions:  # grows on the way
+        for name in one.__code__.co_names:
+            value = one.__globals__.get(name)
+            if not isinstance(value, FunctionType):
+                values.append(value)
+            elif value not in functions and value.__name__ not in _READERS:
+                functions.append(value)
+    return functions, values
 
 
 def _tree(function: FunctionType) -> ast.FunctionDef:
@@ -182,6 +246,12 @@ class _Translation:
             self._done[function] = made
             _Body(self, made, function.__globals__).define(names, tree.body)
         return self._done[function]
+
+    def python_call(self, called: PythonCall, n_args: int) -> Any:
+        """Return a function of CPython, which is named: where it is differs between processes."""
+        kind = self.ir.FunctionType(self.word, [self.word] * n_args)
+        known = self.module.globals.get(called.name)
+        return known or self.ir.Function(self.module, kind, called.name)
 
 
 class _Body:
@@ -318,7 +388,5 @@ class _Body:
             return self._build.zext(value, word) if item.width < 64 else value
         called = self._names[name]
         if isinstance(called, PythonCall):
-            kind = ir.FunctionType(word, [word] * len(args))
-            place = self._build.inttoptr(self._number(called.address), kind.as_pointer())
-            return self._build.call(place, args)
+            return self._build.call(self._parent.python_call(called, len(args)), args)
         return self._build.call(self._parent.function(called), args)

@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from classifier._jit import is_plain
-from classifier._translate import builtin, type_in_head
+from classifier._translate import builtin, is_at_hand, type_in_head
 from classifier.errors import QueryError, RegistryError
 from classifier.registry import _table_kernels as kernels
 from classifier.registry import _tablefile
@@ -50,6 +50,7 @@ _NONE = 0xFFFFFFFF
 _KEPT_QUESTIONS = 1 << 12
 
 # Single look-ups that a process answers in plain Python before it makes machine code of them: 0.1 s.
+# What an earlier process made is loaded at the first one, in 2 ms, unless llvmlite has to be imported.
 _PLAIN_LOOKUPS = 2000
 _asked = itertools.count(1)
 
@@ -145,7 +146,7 @@ class Table:
         self._row = _row_finder(index.active)
         self._first = first_applying(index.entries)
         self._matches = np.full(typed.size, None)
-        self._ask: Callable[..., Match | int | None] = self._count
+        self._ask: Callable[..., Match | int | None] = self._begin
         self.rows = rows
         self.hash = digest
 
@@ -209,6 +210,14 @@ class Table:
         if not isinstance(found, int):
             return found
         return self._match(self._find(addr, at, side, proto, port) if found < 0 else found)
+
+    def _begin(self, *_: Any) -> int:
+        """Answer nothing; change to machine code for later look-ups if it is there already."""
+        self._ask = self._count
+        if not is_plain() and is_at_hand(find_match):
+            self._translate()
+            return ASK_PYTHON
+        return self._count()
 
     def _count(self, *_: Any) -> int:
         """Answer nothing; after many look-ups, change to machine code for those that follow."""

@@ -5,11 +5,12 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import FunctionType
 
 import numpy as np
 import pytest
 
-from classifier import _translate
+from classifier import _native, _translate
 from classifier._translate import PythonCall, builtin, read_byte, read_long, read_word
 
 _number = PythonCall("PyLong_AsUnsignedLongLongMask")
@@ -164,8 +165,63 @@ def test_threads_share_one_definition(monkeypatch):
     assert made == [own_number]
 
 
-def test_a_source_that_is_not_what_runs_is_refused(monkeypatch):
+@pytest.fixture
+def kept(monkeypatch, tmp_path):
+    """Return a folder of its own for what is made."""
     monkeypatch.setattr(_translate, "_made", {})
+    monkeypatch.setattr(_native, "folder", lambda: tmp_path)
+    return tmp_path
+
+
+def test_what_was_made_is_kept_and_not_translated_again(kept, monkeypatch):
+    assert not _translate.is_at_hand(run_loops)
+    assert builtin(run_loops, 0)(27, 3) == loops(27, 3)
+    (path,) = kept.iterdir()
+    _translate._made.clear()  # as in a later process
+    assert _translate.is_at_hand(run_loops)
+    monkeypatch.setattr(_translate, "_Translation", None)
+    assert builtin(run_loops, 0)(97, 2) == loops(97, 2)
+    monkeypatch.setattr(_native, "is_loaded", lambda: False)
+    assert _translate.is_at_hand(run_loops)  # made in this process
+    _translate._made.clear()
+    assert not _translate.is_at_hand(run_loops)  # as it would take longer
+    assert path.is_file()
+
+
+def test_a_damaged_file_is_made_again(kept):
+    builtin(own_number, 0)
+    (path,) = kept.iterdir()
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:-1], whole[:80] + b"?" + whole[81:]):
+        path.write_bytes(damaged)
+        _translate._made.clear()
+        assert builtin(own_number, 1000)() == 1000
+        assert path.read_bytes() == whole
+
+
+def test_a_folder_that_cannot_be_written_is_no_hindrance(kept, monkeypatch):
+    (kept / "file").write_bytes(b"")
+    monkeypatch.setattr(_native, "folder", lambda: kept / "file" / "below")
+    assert builtin(own_number, 1000)() == 1000
+
+
+def test_functions_that_differ_anywhere_are_kept_apart():
+    def run(function, **names):
+        made = FunctionType(function.__code__, {**globals(), **names}, "run")
+        return _translate._name(made)
+
+    one = run(run_loops)
+    assert one == run(run_loops)
+    changed = FunctionType(helped.__code__.replace(co_consts=(None, 1, 5)), globals(), "helped")
+    inner = FunctionType(loops.__code__, {**globals(), "helped": changed}, "loops")
+    names = [run(run_loops, loops=inner), run(run_loops, _number=_object), run(run_branches)]
+    names += [
+        run(run_loops, loops=FunctionType(loops.__code__, {**globals(), "_MOST": 5}, "loops"))
+    ]
+    assert len({one, *names}) == 5
+
+
+def test_a_source_that_is_not_what_runs_is_refused(kept, monkeypatch):
     text = inspect.getsource(own_number)
     for other in (text.replace("+", "-"), text.replace("own_number", "count"), "x = 1\n"):
         monkeypatch.setattr(inspect, "getsource", lambda _, other=other: other)

@@ -13,7 +13,7 @@ import build
 import numpy as np
 import pytest
 
-from classifier import _translate
+from classifier import _native, _translate
 from classifier._jit import plain
 from classifier.errors import ClassifierError, RegistryError
 from classifier.registry import (
@@ -342,12 +342,24 @@ def test_a_process_changes_to_machine_code_after_many_lookups(table, monkeypatch
     monkeypatch.setattr(Table, "_translate", lambda self: made.append(self))
     monkeypatch.setattr(table_module, "_asked", itertools.count(1))
     monkeypatch.setattr(table_module, "is_plain", lambda: False)
+    monkeypatch.setattr(table_module, "is_at_hand", lambda _: False)
     one, other = table(entry("10.0.0.0/8")), table(entry("10.0.0.0/8"))
     for _ in range(table_module._PLAIN_LOOKUPS - 1):
         one.lookup("10.0.0.1")
     assert not made
     other.lookup("10.0.0.1")
     assert made == [other]
+
+
+def test_machine_code_that_is_there_already_answers_from_the_first_lookup_on(table, monkeypatch):
+    made = []
+    monkeypatch.setattr(Table, "_translate", lambda self: made.append(self))
+    monkeypatch.setattr(table_module, "is_at_hand", lambda _: True)
+    for never in (True, False):
+        monkeypatch.setattr(table_module, "is_plain", lambda never=never: never)
+        compiled = table(entry("10.0.0.0/8"))
+        assert [compiled.lookup("10.0.0.1").row for _ in range(2)] == [0, 0]
+        assert made == ([] if never else [compiled])
 
 
 def test_sides_of_a_column_can_be_numbers(table):
@@ -659,6 +671,7 @@ def test_what_answers_in_machine_code_outlives_its_table(translated):
 
 def test_a_changed_source_leaves_look_ups_to_plain_python(table, monkeypatch):
     monkeypatch.setattr(_translate, "_made", {})
+    monkeypatch.setattr(_native, "folder", lambda: None)
     monkeypatch.setattr(inspect, "getsource", lambda _: "def find_match():\n    return 0\n")
     compiled = table(entry("10.0.0.0/8"))
     compiled._translate()
