@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from classifier.registry import _database
 from classifier.registry._chain import CHANGE_COLUMNS, Chain
 from classifier.registry._fields import COLUMN_NAMES, DETAIL_NAMES
-from classifier.registry._parse import binary_column
+from classifier.registry._parse import binary_column, parse
 from classifier.registry._reading import Stored, read_database
 from classifier.registry.checks import Finding
 from classifier.registry.store import Registry
@@ -70,6 +70,7 @@ def verify(path_or_url: str | os.PathLike[str], *, digest: str | None = None) ->
     name = _database.name_of(source)
     findings: list[Finding] = []
     n_changes, last = 0, ""
+    stored = None
     if _database.is_url(source) or Path(source).suffix.lower() == ".db":
         stored = read_database(source)
         if stored.changes is None or stored.change is None:
@@ -84,7 +85,10 @@ def verify(path_or_url: str | os.PathLike[str], *, digest: str | None = None) ->
                 findings.append(_error(name, problem, _RESTORE))
     elif digest is not None:
         findings.append(_error(name, "is a file without a history", "verify the .db"))
-    registry = Registry.open(source, skip_bad_rows=True)
+    if stored is None:
+        registry = Registry.open(source, skip_bad_rows=True)
+    else:
+        registry = Registry(name, parse(stored.raw, skip_bad_rows=True), stored)
     for error in registry.problems:
         line = error.line or 0
         findings.append(Finding("row", error.problem, error.remedy, name, line))

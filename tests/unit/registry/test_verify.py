@@ -53,9 +53,8 @@ def test_a_change_that_is_recorded_while_a_history_is_read_does_not_break_it(pat
     writer = threading.Thread(target=lambda: Window(path).revoke("R-000003", **SAID))
 
     def late(*args):
-        if writer.ident is None:
-            writer.start()
-            writer.join(0.3)  # has to wait until all is read
+        writer.start()
+        writer.join(0.3)  # has to wait until all is read
         return read_changes(*args)
 
     with monkeypatch.context() as patch:
