@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from classifier.registry import _database, _reading
+from classifier.registry._parse import FIELD_LIMIT
 
 NAMES = ("registration_id", "organisation")
 
@@ -57,6 +58,16 @@ def test_joined_columns_are_those_read_row_by_row(tmp_path_factory, rows, kind, 
         assert joined == by_row  # and not only because the other way was taken
     if joined is not None:
         assert joined == by_row
+
+
+def test_the_longest_fields_that_may_be_are_joined(tmp_path):
+    path = tmp_path / "r.db"
+    with contextlib.closing(sqlite3.connect(path)) as made, made:
+        made.execute("CREATE TABLE registrations (registration_id)")
+        made.executemany("INSERT INTO registrations VALUES (?)", [("x" * FIELD_LIMIT,)] * 1001)
+    with _database.connected(str(path)) as connection:
+        found = _reading._joined_columns(connection, "registrations", ("registration_id",), None)
+    assert found["registration_id"].to_pylist() == [b"x" * FIELD_LIMIT] * 1001
 
 
 def test_rows_that_their_numbers_do_not_order_are_read_in_order(tmp_path):
