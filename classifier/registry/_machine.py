@@ -123,7 +123,11 @@ def _must_be(rows: Sequence[Row], step: str, on_ns: int, *states: str) -> str:
     state = state_of(rows, on_ns)
     if state not in states:
         wanted = " or ".join(states)
-        problem = f"is {state} on {time_text(on_ns)}, and only what is {wanted} can be {step}"
+        is_so = f"is {state} on {time_text(on_ns)}"
+        if state == "revoked" and any(_holds(row, on_ns) for row in rows):
+            end = max(row.to_ns for row in rows if row.status == "active")
+            is_so = f"will be revoked on {time_text(end)}"
+        problem = f"{is_so}, and only what is {wanted} can be {step}"
         raise _refuse(rows, problem, _INSTEAD[state])
     return state
 
@@ -186,8 +190,12 @@ def renewed(rows: Sequence[Row], on_ns: int, until_ns: int) -> list[Row]:
 
 
 def revoked(rows: Sequence[Row], on_ns: int) -> list[Row]:
-    """Return the rows of a registration that is revoked; what was before the date stays active."""
-    _must_be(rows, "revoked", on_ns, "active")
+    """Return the rows of a registration that is revoked; what was before the date stays active.
+
+    What will be revoked later can be revoked earlier.
+    """
+    if state_of(rows, on_ns) != "revoked" or not any(_holds(row, on_ns) for row in rows):
+        _must_be(rows, "revoked", on_ns, "active")
     made = []
     for row in rows:
         if row.status != "active":

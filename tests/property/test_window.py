@@ -126,7 +126,7 @@ class OneWindow(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.model)
-    @rule(data=st.data(), back=st.integers(0, 10))
+    @rule(data=st.data(), back=st.integers(-6, 10))
     def revoke(self, data, back):
         name, on = self.existing(data), self.day - back
         expected = self.model[name].revoke(on)

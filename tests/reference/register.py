@@ -94,7 +94,8 @@ class Days:
         return True
 
     def revoke(self, on):
-        if self.state_on(on) != "active":
+        left = any(day >= on for days in self.days.values() for day in days)
+        if self.state_on(on) != "active" and not (self.state == "revoked" and left):
             return False
         self.state = "revoked"
         for prefix in self.days:

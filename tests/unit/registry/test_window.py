@@ -92,6 +92,20 @@ def test_the_past_of_a_revoked_registration_is_an_active_row_that_ends_then(wind
     assert registry.why_closed(0) == "revoked on 2024-05-01 by board: fraud"
 
 
+def test_a_revocation_that_is_yet_to_come_can_be_brought_forward_and_not_put_off(window):
+    name = active(window)
+    window.revoke(name, on="2025-06-01", **SAID)
+    said = f"{name}: will be revoked on 2025-06-01, and only what is active or expired can be ren"
+    with pytest.raises(RefusedError, match=said):
+        window.renew(name, "2030-01-01", on="2024-05-01", **SAID)
+    window.revoke(name, on="2024-05-01", by="board", reason="fraud")
+    for later in ("2024-05-01", "2025-06-01"):
+        with pytest.raises(RefusedError, match=f"{name}: is revoked on {later}, and only"):
+            window.revoke(name, on=later, **SAID)
+    assert published(window) == [("203.0.113.64/28", "2024-01-10", "2024-05-01", "active")]
+    assert Registry.open(window._source).why_closed(0) == "revoked on 2024-05-01 by board: fraud"
+
+
 def test_what_never_began_becomes_revoked_as_a_whole(window):
     name = active(window, valid_from="2025-01-01")
     window.revoke(name, on="2024-12-01", **SAID)
