@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.detectors._ssh import key_exchange
 from classifier.detectors.applications.catalogue import APPLICATIONS
 from classifier.detectors.applications.naming import Found, look_for_names, readable
 from classifier.detectors.applications.tls import DTLS, describe_hellos
@@ -24,9 +25,6 @@ from classifier.tables import FlowBatch
 __all__ = ["Fingerprints", "fingerprints", "hassh", "ja3"]
 
 _GREASE = {n << 12 | n << 4 | 0x0A0A for n in range(16)}
-_KEXINIT = 20  # RFC 4253 7.1
-_COOKIE = 16
-_LISTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,20 +169,6 @@ def ja3(body: bytes, *, dtls: bool = False) -> str:
     return hashlib.md5(f"{version},{','.join(lists)}".encode(), usedforsecurity=False).hexdigest()
 
 
-def _key_exchange(head: bytes) -> list[bytes]:
-    """Return the name lists of a KEXINIT after the banner (RFC 4253 6, 7.1), none where cut."""
-    at = head.find(b"\n") + 1
-    reader = _Reader(head[at:])
-    try:
-        reader.take(4 + 1)
-        if at == 0 or reader.take(1)[0] != _KEXINIT:
-            return []
-        reader.take(_COOKIE)
-        return [reader.vector(4) for _ in range(_LISTS)]
-    except EOFError:
-        return []
-
-
 def hassh(head: bytes, *, server: bool = False) -> str:
     """Return the HASSH fingerprint of one side of SSH.
 
@@ -200,7 +184,7 @@ def hassh(head: bytes, *, server: bool = False) -> str:
     str
         32 hexadecimal digits; empty where the key exchange is not there or cut.
     """
-    lists = _key_exchange(head)
+    lists = key_exchange(head)
     if not lists:
         return ""
     # Key exchange, host keys, then pairs of client's and server's: ciphers, integrity, compression
@@ -217,7 +201,7 @@ def _heads(batch: FlowBatch, row: int) -> tuple[bytes, bytes]:
 
 def _describe_ssh(batch: FlowBatch, row: int, texts: dict[str, NDArray[np.object_]]) -> None:
     client, server = _heads(batch, row)
-    lists = _key_exchange(client)
+    lists = key_exchange(client)
     # RFC 8308 2.1: only a server offers this; the capture began late
     if lists and b"ext-info-s" in lists[0].split(b","):
         client, server = server, client
