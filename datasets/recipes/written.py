@@ -19,8 +19,8 @@ import dpkt
 CLIENT, SERVER = "10.20.44.7", "198.51.100.44"
 CLIENT_PORT, START, STEP = 40044, 1_700_000_000.0, 0.02
 SYN, ACK, PUSH = 0x02, 0x10, 0x18
-IPIP, TCP, UDP = 4, 6, 17
-PROTO_NAMES = {IPIP: "ipip", TCP: "tcp", UDP: "udp"}
+ICMP, IPIP, TCP, UDP, GRE = 1, 4, 6, 17, 47
+PROTO_NAMES = {ICMP: "icmp", IPIP: "ipip", TCP: "tcp", UDP: "udp", GRE: "gre"}
 
 
 class Case(NamedTuple):
@@ -137,6 +137,73 @@ def _inner(direction: int, size: int) -> bytes:
     ip = dpkt.ip.IP(src=src, dst=dst, p=UDP, ttl=64, data=udp)
     ip.len = len(ip)
     return bytes(ip)
+
+
+def _n2n(version: int, kind: int, body: bytes, *, flags: int = 0) -> bytes:
+    """Return a message of n2n's releases 2 and 3, ``wire.c``: header, then what the type has."""
+    community = b"riverside".ljust({2: 16, 3: 20}[version], b"\0")
+    return struct.pack("!BBH", version, 2, flags | kind) + community + body
+
+
+def _n2n_talk(version: int) -> list[tuple[int, bytes]]:
+    """Return an edge's registration at its supernode, and frames that this passes on."""
+    cookie, edge, peer = (
+        _SECRETS.randbytes(4),
+        b"\x02\x11\x22\x33\x44\x55",
+        b"\x02" + bytes(4) + b"\7",
+    )
+    auth, network = struct.pack("!HH", 1, 16) + _SECRETS.randbytes(16), b"\x0a\x40\0\0\x18"
+    described = network + b"laptop".ljust(16, b"\0") if version == 3 else b""
+    asked = _n2n(version, 5, cookie + edge + described + auth)
+    socket_ = struct.pack("!HH", 0, CLIENT_PORT) + socket.inet_aton(CLIENT)
+    told = cookie + peer + network * (version == 3) + struct.pack("!H", 60) + socket_ + bytes(5)
+    frames = [
+        _n2n(version, 3, ends + b"\3\1" + _SECRETS.randbytes(size), flags=0x20 * (n % 2))
+        for n, size in enumerate(SIZES)
+        for ends in [edge + peer if n % 2 == 0 else peer + edge]
+    ]
+    later = [(n % 2, frame) for n, frame in enumerate(frames)]
+    return [(0, asked), (1, _n2n(version, 7, told, flags=0x20)), *later]
+
+
+def _dnscat(direction: int, session: int, kind: int, size: int, ident: bytes) -> bytes:
+    """Return a question of dnscat2 or its answer in TXT, ``doc/protocol.md``."""
+
+    def said(n: int) -> bytes:
+        head = _SECRETS.randbytes(2) + bytes([kind]) + session.to_bytes(2)
+        return (head + _SECRETS.randbytes(n)).hex().encode()
+
+    text = said(size)
+    labels = [text[at : at + 60] for at in range(0, len(text), 60)] + [b"t", b"example", b"net"]
+    name = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+    if direction == 0:
+        return ident + bytes.fromhex("01000001000000000000") + name + b"\0\x10\0\1"
+    back = said(size // 2)
+    record = bytes.fromhex("c00c001000010000003c") + (len(back) + 1).to_bytes(2)
+    head = ident + bytes.fromhex("81800001000100000000") + name + b"\0\x10\0\1"
+    return head + record + bytes([len(back)]) + back
+
+
+def _dnscat_talk(session: int) -> list[tuple[int, bytes]]:
+    found = []
+    for kind, size in ((0, 12), (1, 40), (1, 4), (1, 70), (2, 6)):
+        ident = _SECRETS.randbytes(2)
+        found.append((0, _dnscat(0, session, kind, size, ident)))
+        # The answer repeats the question, whose digits are its own
+        answer = _dnscat(1, session, kind, size, ident)
+        question = found[-1][1][12:]
+        found.append((1, answer[:12] + question + answer[12 + len(question) :]))
+    return found
+
+
+def _echo(direction: int, number: int, data: bytes) -> bytes:
+    """Return an ICMP echo request (0) or reply with its checksum, RFC 792."""
+    echo = dpkt.icmp.ICMP.Echo(id=0x4A2F, seq=number, data=data)
+    return bytes(dpkt.icmp.ICMP(type=8 * (1 - direction), data=echo))
+
+
+def _gre(direction: int, size: int) -> bytes:
+    return struct.pack("!HHI", 0x2000, 0x0800, 71) + _inner(direction, size)
 
 
 IDENTIFIER = b"\xb9\x19\x81"
@@ -265,6 +332,92 @@ CASES = {
         UDP,
     ),
 }
+CASES |= {
+    "n2n-v3": Case(
+        "n2n release 3: an edge registers, and the supernode passes frames on (wire.c).",
+        7654,
+        "n2n",
+        "n2n",
+        _n2n_talk(3),
+        UDP,
+    ),
+    "n2n-v2": Case(
+        "n2n release 2: the same with its shorter community (wire.c of that branch).",
+        7654,
+        "n2n",
+        "n2n",
+        _n2n_talk(2),
+        UDP,
+    ),
+    "dns-tunnel-dnscat2": Case(
+        "dnscat2: a session from SYN to FIN in hexadecimal names and TXT (doc/protocol.md).",
+        53,
+        "dns-tunnel",
+        "dns",
+        _dnscat_talk(0x5C1D),
+        UDP,
+    ),
+    "icmp-tunnel-hans": Case(
+        "hans: its headers in echo requests and replies (worker.h, client.cpp, server.cpp).",
+        0,
+        "icmp-tunnel",
+        "icmp",
+        [
+            (n % 2, _echo(n % 2, n // 2, (b"hanc", b"hans")[n % 2] + bytes([kind]) + data))
+            for n, (kind, data) in enumerate(
+                [
+                    (2, b"user"),
+                    (6, _SECRETS.randbytes(20)),
+                    (7, _SECRETS.randbytes(20)),
+                    (3, bytes(4)),
+                ]
+                + [(9, _inner(n % 2, size)) for n, size in enumerate(SIZES)]
+            )
+        ],
+        ICMP,
+    ),
+    "icmp-tunnel-ip": Case(
+        "Echoes with an IP packet each, as icmptx and icmptunnel send them.",
+        0,
+        "icmp-tunnel",
+        "icmp",
+        [(n % 2, _echo(n % 2, n // 2, _inner(n % 2, size))) for n, size in enumerate(SIZES)],
+        ICMP,
+    ),
+    "socks4a": Case(
+        "SOCKS 4a: a name behind an address that is none, granted, then what it carries.",
+        1080,
+        "socks",
+        "socks",
+        [
+            (0, b"\4\1\0\x50\0\0\0\1\0example.net\0"),
+            (1, b"\0\x5a\0\x50\xc0\0\2\x07"),
+            (0, b"GET / HTTP/1.1\r\nHost: example.net\r\n\r\n"),
+            (1, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        ],
+    ),
+    "gre": Case(
+        "GRE with a key around readable UDP (RFC 2784, RFC 2890): encapsulation, no VPN.",
+        0,
+        "gre",
+        "gre",
+        [(n % 2, _gre(n % 2, size)) for n, size in enumerate(SIZES)],
+        GRE,
+        0,
+    ),
+    "gtp-u": Case(
+        "GTP-U around readable UDP (3GPP TS 29.281): encapsulation, no VPN.",
+        2152,
+        "gtp-u",
+        "gtp-u",
+        [
+            (n % 2, struct.pack("!BBHI", 0x30, 0xFF, len(inner), 0x0A11 + n % 2) + inner)
+            for n, inner in ((n, _inner(n % 2, size)) for n, size in enumerate(SIZES))
+        ],
+        UDP,
+        0,
+    ),
+}
 
 
 def _packet(direction: int, proto: int, data: bytes | dpkt.Packet) -> bytes:
@@ -329,7 +482,7 @@ def write(name: str, folder: Path) -> None:
         writer = dpkt.pcap.Writer(file)
         for n, frame in enumerate(frames):
             writer.writepkt(frame, ts=START + n * STEP)
-    ports = (0, 0) if case.proto == IPIP else (CLIENT_PORT, case.port)
+    ports = (CLIENT_PORT, case.port) if case.proto in (TCP, UDP) else (0, 0)
     flow = f"capture.pcap,{PROTO_NAMES[case.proto]},{CLIENT},{ports[0]},{SERVER},{ports[1]}"
     header = "path,proto,src,sport,dst,dport,is_vpn,family,application"
     labels = f"{header}\n{flow},{case.is_vpn},{case.family},{case.application}\n"
