@@ -2,20 +2,21 @@
 
     python benchmarks/chance.py [FOLDER...] [--flows N]
 
-First, flows of random datagrams: what share ``openvpn_static`` takes for a TCP connection inside, for
+First, flows of random datagrams, 50 ms from one to the next on average: what share ``openvpn_static`` takes for a TCP connection inside, for
 sizes in multiples of 16 from a range, and from a few that an acknowledgement's and an opening's are
 among. With folders of captures: each OpenVPN handshake in them is put under an XOR, and it is counted how
 many ``openvpn_obfuscated`` finds; and how many flows as they are it takes for disguised ones.
 """
 
 import argparse
+import itertools
 import random
 from pathlib import Path
 
 import numpy as np
 
 from classifier.detectors import openvpn, openvpn_obfuscated, run_detectors
-from classifier.detectors.openvpn_static import _carries_tcp
+from classifier.detectors.openvpn_static import _came_soon, _carries_tcp
 from classifier.errors import CaptureError
 from classifier.pipeline import Reading, make_options
 from classifier.tables import FlowBatch, Strength
@@ -29,10 +30,12 @@ def shown(sizes: list[int], in_turn: bool, flows: int) -> float:
     """Return the share of random flows of these sizes that show a connection."""
     rng = random.Random(SEED)
     hits = 0
+    gap_ns = 50_000_000  # on average
     for _ in range(flows):
         n = rng.randint(16, 32)
         sides = [i % 2 if in_turn else rng.randint(0, 1) for i in range(n)]
-        hits += _carries_tcp(sides, rng.choices(sizes, k=n))
+        times = list(itertools.accumulate(int(rng.expovariate(1 / gap_ns)) for _ in sides))
+        hits += _carries_tcp(sides, rng.choices(sizes, k=n), _came_soon(sides, times))
     return hits / flows
 
 

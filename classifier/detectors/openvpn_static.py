@@ -9,15 +9,17 @@ its length (2 bytes, big-endian)::
                                none 0
     H+V      n   ciphertext    whole blocks of V: packet id (4), time (4), packet, padding (1 to V)
 
-The shortest content is a keepalive of 16 bytes: 24 with packet id and time, padded to 32. So with
-blocks of 16 all lengths leave the same rest: 0 (least 48), 4 (SHA1, least 68) or 12 (SHA224, least
-76); with blocks of 8 and SHA1 the rest of 4, and 60 bytes at least. Without a cipher nothing is
-hidden, and a keepalive is a string of 16 bytes that no other program sends.
+The shortest content is a keepalive of 16 bytes: 24 with packet id and time, padded to 32. It is sent
+where a side was silent for seconds, so what is as short and comes sooner is another protocol's, but
+for a question for the peer's options (17 bytes), every ten seconds. With blocks of 16 all lengths
+leave the same rest: 0 (least 48), 4 (SHA1, least 68) or 12 (SHA224, least 76); with blocks of 8 and
+SHA1 the rest of 4, and 60 bytes at least. Without a cipher nothing is hidden, and a keepalive is a
+string of 16 bytes that no other program sends.
 
 Sources
 -------
 OpenVPN's documentation of its source: ``crypto.h`` ("Data packets when NOT using TLS or AEAD",
-IV and packet id in long form), ``ping.c`` (keepalive and its string); OpenVPN 2.x manual,
+IV and packet id in long form), ``ping.c`` (keepalive and its string), ``occ.h``; OpenVPN 2.x manual,
 ``--secret``, ``--auth``, ``--cipher`` (CBC alone with a static key).
 
 Strength
@@ -38,9 +40,10 @@ the messages show a TCP connection inside. Its acknowledgements (52 or 40 bytes 
 are four and an eighth of all at least, nothing is shorter but keepalives (H + 48), which are there or
 else something longer by 256 and more, and one after another come what opens it: SYN and its answer
 (60 bytes of IP, H + 96), from one side and the other, and an acknowledgement; beside those two, one
-message in six at most has their size. Random sizes in multiples of 16 do so in 7 flows of 10,000 at most,
-whatever range they are drawn from (in 12 where the sides take turns); of sizes drawn from a few, H + 80 and H +
-96 among them, in 3 of 100 (in 12): `benchmarks/chance.py`.
+message in six at most has their size. Random sizes in multiples of 16, twenty a second, do so in 1 flow of 10,000
+at most, whatever range they are drawn from (in 5 where the sides take turns); of sizes drawn from a few, H + 80 and
+H + 96 among them, in 8 (in 51) where keepalives are the shortest, in 2 of 100 (in 10) where nothing is as short
+but something much longer: `benchmarks/chance.py`.
 
 Mistaken for
 ------------
@@ -52,7 +55,7 @@ Blind to
 --------
 Flows of a few messages or of messages of few sizes; TCP joined inside a message, or in which two
 messages of a side do not begin within the bytes that are kept; a rest of 0 where no TCP connection
-with time stamps over IPv4 was opened inside; without a cipher, MACs but SHA1.
+with time stamps over IPv4 was opened inside; without a cipher, MACs but SHA1; keepalives every second.
 """
 
 from collections.abc import Sequence
@@ -96,6 +99,9 @@ TIME_LEAST = 1_000_000_000  # 2001, the year of the first release
 STEP_MOST, RUN_LEAST, IPV6_BYTES = 64, 2, 40
 # A cipher's block, the sizes of an acknowledgement of TCP for each MAC, and a keepalive beside them
 BLOCK, ACKS, KEEPALIVE_LESS = 16, range(80, 80 + 64 + 1, 16), 32
+# A keepalive is sent after seconds in which its side sent nothing, which links shorten or send twice. A question
+# for the peer's options has its size (occ.h: 16 bytes and one), once in ten seconds until it is answered
+SILENCE_NS, QUESTIONS = 500_000_000, 1
 ACKS_LEAST, ACKS_SHARE, LONGER_LEAST = 4, 8, 256
 # Messages of an opening's size: SYN and its answer; of others at most one in six: our own captures of pages
 # and files have up to 3 in 19 (`benchmarks/chance.py` says what that leaves to chance)
@@ -164,13 +170,34 @@ CLEAR_BOTH = Meaning(
 )
 
 
-def _carries_tcp(sides: list[int], sizes: list[int]) -> bool:
+def _came_soon(sides: list[int], times: list[int]) -> list[bool]:
+    """Tell which messages came less than half a second after the one before of their side."""
+    last: dict[int, int] = {}
+    soon = []
+    for side, time in zip(sides, times, strict=True):
+        soon.append(side in last and time - last[side] < SILENCE_NS)
+        last[side] = time
+    return soon
+
+
+def _may_keep_alive(size: int, sides: list[int], sizes: list[int], soon: list[bool]) -> bool:
+    """Tell whether messages of this size may be keepalives, and a question for the peer's options."""
+    every = list(zip(sides, sizes, strict=True))
+    hasty = list(zip(sides, sizes, soon, strict=True))
+    return all(
+        hasty.count((side, size, True)) <= max(QUESTIONS, every.count((side, size)) / 2)
+        for side in (0, 1)
+    )
+
+
+def _carries_tcp(sides: list[int], sizes: list[int], soon: list[bool]) -> bool:
     """Tell whether messages, in whole blocks behind some MAC and an IV, show a TCP connection."""
     triples = list(zip(sides, sides[1:], sides[2:], sizes, sizes[1:], sizes[2:], strict=False))
     for ack in ACKS:
+        alive = ack - KEEPALIVE_LESS
         shorter = {size for size in sizes if size < ack}
-        spread = max(sizes) >= ack + LONGER_LEAST or shorter == {ack - KEEPALIVE_LESS}
-        if not spread or shorter - {ack - KEEPALIVE_LESS}:
+        spread = max(sizes) >= ack + LONGER_LEAST or shorter == {alive}
+        if not spread or shorter - {alive} or not _may_keep_alive(alive, sides, sizes, soon):
             continue
         opening = (ack + BLOCK, ack + BLOCK, ack)
         opened = sum(a != b and a == c and tuple(size) == opening for a, b, c, *size in triples)
@@ -181,23 +208,27 @@ def _carries_tcp(sides: list[int], sizes: list[int]) -> bool:
     return False
 
 
-def _known_at(sides: list[int], sizes: list[int], tcp: bool) -> tuple[Meaning, int] | None:
+def _known_at(
+    sides: list[int], sizes: list[int], times: list[int], tcp: bool
+) -> tuple[Meaning, int] | None:
     """Return what the sizes of random messages show, and after how many of them they did."""
-    every = np.array(sizes, np.int64)
+    every, soon = np.array(sizes, np.int64), _came_soon(sides, times)
     for layout in (*LAYOUTS, PLAIN_BLOCKS):
         if layout.fits(every).all() and (tcp or layout.tinc not in sizes):
             break
     else:
         return None
+    plain = layout is PLAIN_BLOCKS
     if not layout.is_shown(sides, sizes, tcp):
         return None
-    plain = layout is PLAIN_BLOCKS
-    if plain and not _carries_tcp(sides, sizes):
+    if not plain and not _may_keep_alive(layout.least, sides, sizes, soon):
+        return None
+    if plain and not _carries_tcp(sides, sizes, soon):
         return (BLOCKS, len(sizes)) if len(set(sizes)) >= PLAIN_SIZES else None
     n = 1
     while not (
         layout.is_shown(sides[:n], sizes[:n], tcp)
-        and (not plain or _carries_tcp(sides[:n], sizes[:n]))
+        and (not plain or _carries_tcp(sides[:n], sizes[:n], soon[:n]))
     ):
         n += 1
     return (CARRIES if plain else STATIC), n
@@ -220,7 +251,8 @@ def _judge_udp(batch: FlowBatch) -> list[Evidence]:
     m, found = read.messages, []
     for flow in np.flatnonzero(read.holds).tolist():
         ours = m.flow == flow
-        known = _known_at(m.direction[ours].tolist(), m.wire[ours].tolist(), tcp=False)
+        times = batch.packets["ts_ns"][m.row[ours]].tolist()
+        known = _known_at(m.direction[ours].tolist(), m.wire[ours].tolist(), times, tcp=False)
         if known is not None:
             found.append(_evidence(batch, flow, m.row[ours].tolist(), known))
     return found
@@ -249,7 +281,8 @@ def _judge_tcp(batch: FlowBatch) -> list[Evidence]:
         marked = [(frame, d) for d, side in enumerate(sides) for frame in side]
         marked.sort(key=lambda frame: frame[0].row)
         sizes = [frame.size for frame, _ in marked]
-        known = _known_at([d for _, d in marked], sizes, tcp=True)
+        times = [int(batch.packets["ts_ns"][frame.row]) for frame, _ in marked]
+        known = _known_at([d for _, d in marked], sizes, times, tcp=True)
         groups = [begun[0] + begun[1], *(side for side in begun if len(side) >= MESSAGES_LEAST)]
         if known is not None and all(map(_may_be_secret, groups)):
             found.append(_evidence(batch, flow, [frame.row for frame, _ in marked], known))

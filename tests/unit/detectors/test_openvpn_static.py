@@ -7,7 +7,7 @@ from build import TCP, UDP, F, P, batch
 from vpn_messages import secret
 
 from classifier.detectors import run_detectors
-from classifier.detectors.openvpn_static import DETECTOR, _carries_tcp
+from classifier.detectors.openvpn_static import DETECTOR, _came_soon, _carries_tcp
 from classifier.tables import Strength
 
 MAC_AND_IV = 36  # SHA1 and AES
@@ -216,11 +216,31 @@ def test_blocks_twice_as_long_are_another_protocol(overhead):
     assert found(*talk(overhead - overhead % 16 + overhead % 16, sizes=blocks)) == []
 
 
+QUICK = (4, 4, 7, 7, 5, 5, 2, 2, 2, 2)
+
+
 def test_sizes_drawn_from_a_few_seldom_show_a_connection() -> None:
     rng = random.Random(1)
     for sizes in ([64, 96, 112, 128], [80, 96, 112, 352], [64, 96, 96, 112, 112, 128, 368]):
         shown = 0
         for _ in range(500):
             n = rng.randint(16, 32)
-            shown += _carries_tcp(rng.choices([0, 1], k=n), rng.choices(sizes, k=n))
-        assert shown <= 25
+            sides, often = rng.choices([0, 1], k=n), range(0, n * 50_000_000, 50_000_000)
+            soon = _came_soon(sides, list(often))
+            shown += _carries_tcp(sides, rng.choices(sizes, k=n), soon)
+        assert shown <= (5 if 64 in sizes else 25), "more where nothing is as short as a keepalive"
+
+
+def test_what_is_as_short_as_a_keepalive_comes_after_silence():
+    slow = [p._replace(ts_ns=k * 600_000_000) for k, p in enumerate(talk(sizes=QUICK))]
+    assert [e.strength for e in found(*slow)] == [Strength.STRONG]
+    assert found(*talk(sizes=QUICK)) == []
+    assert found(*talk(sizes=QUICK[:8])) != [], "one of each side asks for the peer's options"
+
+
+def test_a_connection_beside_hasty_keepalives_is_nothing():
+    exchange = "<2 >2 <4 >4 <4 <5 >5 <4 <6 >4 >6 <4"
+    hasty = inside(32, f"{exchange} <2 >2 <2 >2")
+    assert found(*hasty) == []
+    slow = [p._replace(ts_ns=k * 600_000_000) for k, p in enumerate(hasty)]
+    assert [e.strength for e in found(*slow)] == [Strength.STRONG]
