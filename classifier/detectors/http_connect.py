@@ -10,23 +10,23 @@ Behind the two empty lines the stream belongs to the host and the client.
 Sources
 -------
 A. Luotonen, "Tunneling TCP based protocols through Web proxy servers", draft-luotonen-web-proxy-tunneling-01,
-section 3.2 (the reason phrase); RFC 9110 sections 9.3.6 (any 2xx is agreement), 15.5 and 15.6 (400, 404, 405 and 501 come from a server
-that does not know the method or the target; 403, 407, 500, 502, 503 and 504 from one that does, and will not or
-cannot), RFC 9112 section 3.2.3 (authority-form).
+section 3.2 (the reason phrase); RFC 9110 sections 9.3.6 (any 2xx is agreement), 10.2.4 (Server), 11.7 (Proxy-Authenticate), 15.5 and 15.6
+(407 comes from a proxy, 502 and 504 from a proxy or gateway; 400, 404, 405 and 501 from a server that does not know the
+method or the target; 403, 500 and 503 from any), RFC 9112 section 3.2.3 (authority-form), RFC 9209 (Proxy-Status).
 
 Strength
 --------
 Proof: request, an answer of 2xx, and data behind either. Strong: both without data behind them, or
 the request where nothing of the server's direction was captured, or "200 Connection established" where
-nothing of the client's was, or refused as a proxy refuses: 403,
-407, 500, 502, 503 or 504; either also where a snaplen cut the request's first line. No tunnel comes of it, but request and answer are the protocol's. Weak: the
+nothing of the client's was, or refused as a proxy refuses: with 407, 502 or 504, or with 403, 500 or 503
+beside a field Proxy-... or a Server that says so; either also where a snaplen cut the request's first line. No tunnel comes
+of it, but request and answer are the protocol's. Weak: the
 request with any other answer, as servers that are no proxy give it, or without one. A request
 repeated on the same connection after 407 counts as the first would have.
 
 Mistaken for
 ------------
-Scans of web servers for open proxies, which are refused with 400, 405 or 501, but with 403 or 500 where
-a server refuses all that is not for it.
+Scans of web servers for open proxies, where a gateway answers 502 or 504 to all.
 
 Blind to
 --------
@@ -55,7 +55,12 @@ REQUEST = re.compile(
 BEGUN = re.compile(rb"CONNECT [][A-Za-z0-9._~:-]+(?: [HTP/1.0]{0,8}\r?)?\Z")
 ANSWERED = re.compile(rb"HTTP/1\.[01] (?:([1-5][0-9]{2})[ \r\n]?|([1-5])[0-9]?\Z)")
 ANSWER = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r\n]")
-REFUSALS = frozenset({"403", "407", "500", "502", "503", "504"})  # of a proxy, RFC 9110 15.5, 15.6
+REFUSALS = frozenset({"407", "502", "504"})  # of a proxy or gateway, RFC 9110 15.5, 15.6
+REFUSALS_OF_ANY = frozenset({"403", "500", "503"})  # but of a proxy where it says that it is one
+SAYS_PROXY = re.compile(
+    rb"\n(?:Proxy-|X-Squid-)[A-Za-z-]+: |\nServer: [^\r\n]{0,64}(?:proxy|squid|privoxy)",
+    re.IGNORECASE,
+)
 # What proxies write behind 200, since the first draft on tunnels through them
 ESTABLISHED = tuple(b"HTTP/1.%d 200 Connection established\r\n" % minor for minor in (0, 1))
 EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
@@ -66,6 +71,11 @@ def _end_of_fields(data: bytes, at: int) -> int:
     """Return where the header behind a first line ends; -1 where that was not kept."""
     found = EMPTY_LINE.search(data, at)
     return found.end() if found else -1
+
+
+def _refuses(code: str, server: bytes) -> bool:
+    """Tell whether a proxy's answer refuses, by its code and header."""
+    return code in REFUSALS or (code in REFUSALS_OF_ANY and SAYS_PROXY.search(server) is not None)
 
 
 def _later(d: Dialogue) -> re.Match[bytes] | None:
@@ -111,7 +121,8 @@ def _judge(d: Dialogue) -> Evidence | None:
     )
     strength, text = Strength.STRONG, f"CONNECT request and its answer {code}"
     if code[0] != "2":
-        strength = Strength.STRONG if code in REFUSALS else Strength.WEAK
+        header = d.server[: max(answered, 0) or None]
+        strength = Strength.STRONG if _refuses(code, header) else Strength.WEAK
         text = f"CONNECT request, answered {code}"
     elif said > 0 and answered > 0 and d.more(said, answered):
         strength, text = Strength.PROOF, f"{text}, data behind them"
@@ -124,7 +135,7 @@ def _judge_cut(d: Dialogue) -> Evidence | None:
     if answer is None:
         return None
     code = (answer[1] or answer[2] + b"xx").decode()
-    agreed = code[0] == "2" or code in REFUSALS
+    agreed = code[0] == "2" or _refuses(code, d.server)
     text = f"CONNECT request, cut before its end, answered {code}"
     strength = Strength.STRONG if agreed else Strength.WEAK
     return report(d, _NAME, strength, text, said=len(d.client), answered=answer.end())

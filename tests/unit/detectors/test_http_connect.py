@@ -39,11 +39,28 @@ def test_ipv6_and_a_bare_line_feed_are_read():
     assert e.strength is Strength.PROOF
 
 
-@pytest.mark.parametrize("code", [b"403", b"407", b"500", b"502", b"503", b"504"])
+@pytest.mark.parametrize("code", [b"407", b"502", b"504"])
 def test_a_refusal_of_a_proxy_is_strong(code):
     (e,) = found(P(0, REQUEST), P(1, b"HTTP/1.1 " + code + b" No\r\n\r\n"))
     assert (e.strength, e.packet) == (Strength.STRONG, 1)
     assert e.detail == f"CONNECT request, answered {code.decode()}, packets 1 and 2"
+
+
+@pytest.mark.parametrize("code", [b"403", b"500", b"503"])
+@pytest.mark.parametrize(
+    ("field", "strength"),
+    [
+        (b"Server: tinyproxy/1.11.1", Strength.STRONG),
+        (b"Server: squid/5.7\r\nX-Squid-Error: ERR_ACCESS_DENIED 0", Strength.STRONG),
+        (b"proxy-connection: close", Strength.STRONG),
+        (b"Server: nginx", Strength.WEAK),
+        (b"Via: 1.1 cdn.example.net\r\nX-Cache: Error", Strength.WEAK),
+        (b"Content-Length: 14\r\n\r\nServer: squid/", Strength.WEAK),  # not in the header
+    ],
+)
+def test_a_refusal_that_any_server_may_send_is_strong_where_a_proxy_says_so(code, field, strength):
+    (e,) = found(P(0, REQUEST), P(1, b"HTTP/1.1 " + code + b" No\r\n" + field + b"\r\n\r\n"))
+    assert e.strength is strength
 
 
 @pytest.mark.parametrize("code", [b"301", b"400", b"404", b"405", b"501", b"505"])
@@ -96,11 +113,11 @@ def test_every_truncation_is_less_but_never_an_error():
 
 
 def test_a_request_that_a_snaplen_cut_is_judged_by_its_answer():
-    refused = b"HTTP/1.1 403 Filtered\r\n\r\n"
+    refused = b"HTTP/1.1 502 No route\r\n\r\n"
     for answer, strength in (
         (AGREED, Strength.STRONG),
         (refused, Strength.STRONG),
-        (refused.replace(b"403", b"405"), Strength.WEAK),
+        (refused.replace(b"502", b"405"), Strength.WEAK),
     ):
         (e,) = found(P(0, REQUEST[:30], wire=len(REQUEST)), P(1, answer[:30], wire=len(answer)))
         assert (e.strength, e.packet) == (strength, 1)
