@@ -69,7 +69,16 @@ def test_a_call_behind_stun_is_no_disguise(proto: int) -> None:
     ]
     assert found(disguised(talked, b"\0", proto)) == []
     talked[1] = (1, talked[1][1][:4] + secret(16) + talked[1][1][20:])
-    assert len(found(disguised(talked, b"\0", proto))) == 1  # as nothing else tells them apart
+    assert found(disguised(talked, b"\0", proto)) == []
+
+
+def test_acknowledgements_of_a_side_have_one_random_session_id() -> None:
+    messages = talk()
+    other = [*messages]
+    other[4] = (0, messages[4][1][:1] + secret(8) + messages[4][1][9:])
+    assert found(disguised(other)) == []
+    plain = [(d, m[:1] + bytes(8) + m[9:]) if len(m) in (26, 34) else (d, m) for d, m in messages]
+    assert found(disguised(plain, b"\1")) == []
 
 
 @pytest.mark.parametrize("hmac", [0, 20])
