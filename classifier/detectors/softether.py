@@ -13,7 +13,7 @@ VPN over DNS, in datagrams that read as a question for a key, and its answer (nu
     22   4   0030 0001                        DNSKEY
     26   9   00 0029 1000 00008000            answer: c00c 0030 0001, time to live (4)
     35   2   length                           of the rest; answer: at 36
-    37       encrypted                        answer: behind 0100 0308 at 38
+    37       encrypted, random                answer: behind 0100 0308 at 38
 
 Messages to and from its servers for NAT traversal: a PACK in one datagram, or ``A`` and the answer
 ``IP=192.0.2.1,PORT=40000``. A PACK::
@@ -60,7 +60,7 @@ from numpy.typing import NDArray
 
 from classifier.detectors._columns import Exchange, begins_exchange, find_exchanges
 from classifier.detectors._dialogue import SIDES
-from classifier.detectors._messages import Messages
+from classifier.detectors._messages import Messages, look_random
 from classifier.detectors.heads import Heads
 from classifier.detectors.interface import Detector
 from classifier.tables import Evidence, FlowBatch, Strength
@@ -92,8 +92,8 @@ _FIXED = {
         re.DOTALL,
     ),
 }
-_LENGTH_AT = {"question": 35, "answer": 36}
-_SECRET_LEAST = 20  # an initialisation vector
+_LENGTH_AT, _SECRET_AT = {"question": 35, "answer": 36}, {"question": 37, "answer": 42}
+_SECRET_LEAST = 20  # an initialisation vector, and what a hash of it and a key encrypts
 _ELEMENTS = re.compile(rb"\x00{3}[\x01-\x40]\x00{3}([\x02-\x40])[a-z0-9_]+", re.IGNORECASE)
 _PLACE = re.compile(rb"IP=\d{1,3}(\.\d{1,3}){3},PORT=\d{1,5}")
 _TYPE_MOST, _VALUES_MOST = 4, 1 << 16
@@ -126,12 +126,19 @@ _SAID = (
 _OVER_DNS = ("question", "answer")
 
 
+def _looks_random(data: bytes) -> bool:
+    row = np.array([list(data)], np.uint8)
+    return bool(look_random(row, np.array([len(data)], np.int64), 0, len(data))[0])
+
+
 def _kind(data: bytes, wire_bytes: int) -> str:
     """Return which message a UDP payload is, empty where none."""
     for kind, fixed in _FIXED.items():
         at = _LENGTH_AT[kind]
         size = int.from_bytes(data[at : at + 2])
-        if fixed.match(data) and size == wire_bytes - at - 2 and size >= _SECRET_LEAST:
+        secret = data[_SECRET_AT[kind] :][:_SECRET_BYTES]
+        sound = size == wire_bytes - at - 2 and size >= _SECRET_LEAST
+        if sound and fixed.match(data) and _looks_random(secret):
             return kind
     first = _ELEMENTS.match(data)
     if first:

@@ -66,6 +66,8 @@ def _softether(stage: Stage) -> Iterator[Ways]:
     )
     stage.claim(TCP, port, "tls", "softether")
     stage.claim(UDP, 0, "softether", "softether")
+    for host in (server, client):  # each asks the other's name, as any Windows host may
+        stage.claim(UDP, 137, "netbios-ns", host=host)
     yield None
     _order(client, "/CLIENT", "AccountConnect lab")
     client.run("ip", "address", "add", f"{CLIENT}/24", "dev", "vpn_vpn")

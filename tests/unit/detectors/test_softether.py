@@ -47,6 +47,12 @@ def test_question_and_answer_over_dns_are_proof_and_one_alone_strong():
         assert found(P(0, message))[0].strength is Strength.STRONG
 
 
+def test_options_that_are_not_random_are_no_secret():
+    asked, told = question(), answer()
+    assert found(P(0, asked[:-39] + b"\0\1\0\4abcd" * 4 + bytes(7))) == []
+    assert found(P(1, told[:-60] + bytes(60))) == []
+
+
 def test_ordinary_questions_for_keys_are_nothing():
     for other in (
         question(0),
