@@ -21,7 +21,9 @@ __all__ = [
     "VALUE",
     "Meaning",
     "collect",
+    "find_hits",
     "of_rows",
+    "worded",
 ]
 
 # Columns of ``hits``: int64, shape (n_flows, 6)
@@ -76,10 +78,21 @@ def collect(
     list of Evidence
         In the order of the flows.
     """
+    return worded(batch, detector, find_hits(batch, scan), meanings)
+
+
+def find_hits(batch: FlowBatch, scan: Callable[..., int]) -> NDArray[np.int64]:
+    """Run a detector's kernel over a batch and return the rows that it filled, see ``collect``."""
     hits: NDArray[np.int64] = np.empty((batch.flows.size, _WIDTH), np.int64)
-    n_hits = scan(batch.flows, batch.packets, batch.payload, hits)
+    return hits[: scan(batch.flows, batch.packets, batch.payload, hits)]
+
+
+def worded(
+    batch: FlowBatch, detector: str, hits: NDArray[np.int64], meanings: Mapping[int, Meaning]
+) -> list[Evidence]:
+    """Return evidence of a detector's hits, in words; see ``collect``."""
     found = []
-    for flow, meaning, first, last, starts, value in hits[:n_hits].tolist():
+    for flow, meaning, first, last, starts, value in hits.tolist():
         strength, text, family = meanings[meaning]
         frames = [int(batch.packets["frame"][row]) for row in (first, last)]
         place = f"packet {frames[1]}"

@@ -22,7 +22,6 @@ PING_BYTES, PINGS_LEAST, PING_STEP = 8, 3, 16
 CONTROLS = (b"=auth", b"=resource", b"=connect")
 BASE32 = b"abcdefghijklmnopqrstuvwxyz012345"
 USER_MOST, ACKNOWLEDGED_MOST = 15, 127
-TOOLS = ("iodine", "dns2tcp", "dnscat2")
 VERSION_BYTES, VERSION_BEGINS = 11, b"vaaa"
 
 _Labels = tuple[bytes, ...]
@@ -125,7 +124,9 @@ def _pinged(batch: FlowBatch, questions: list[_Question]) -> dict[tuple[_Hosts, 
     return found
 
 
-def under_zones(batch: FlowBatch, found: list[Evidence], detector: str) -> Iterator[Evidence]:
+def under_zones(
+    batch: FlowBatch, found: list[Evidence], named: set[int], detector: str
+) -> Iterator[Evidence]:
     """Judge flows of one question by the zones that other flows of the same hosts name.
 
     Parameters
@@ -134,13 +135,14 @@ def under_zones(batch: FlowBatch, found: list[Evidence], detector: str) -> Itera
         UDP flows alone.
     found : list of Evidence
         What was found in them one by one.
+    named : set of int
+        Flows in which that is a program's own message.
     detector : str
         Name for the evidence.
     """
     zones: dict[tuple[_Hosts, _Labels], int] = {}
     for e in found:
-        named = e.strength >= Strength.STRONG and any(tool in e.detail for tool in TOOLS)
-        if named and _is_answered(batch, e.flow):
+        if e.flow in named and _is_answered(batch, e.flow):
             zone = _zone([labels for _, labels in _names(batch, e.flow)])
             zones.setdefault((_hosts(batch.flows[e.flow]), zone), e.packet)
     known = {e.flow for e in found}

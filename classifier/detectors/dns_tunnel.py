@@ -60,7 +60,8 @@ from classifier.detectors._findings import (
     STARTS,
     VALUE,
     Meaning,
-    collect,
+    find_hits,
+    worded,
 )
 from classifier.detectors._reading import be16, be32
 from classifier.detectors._zones import under_zones
@@ -95,6 +96,7 @@ PLAIN, VERSION, HEX, CONTROL = 1, 2, 3, 4
 IODINE, RAW_BOTH, DNSCAT2, DNS2TCP = 1, 2, 3, 4
 IODINE_ASKED, RAW_ONE, DNSCAT2_ONCE, DNS2TCP_ASKED = 5, 6, 7, 8
 RARE_TYPE, LONG_NAMES, LONG_ADDRESSES, IODINE_PINGS = 9, 10, 11, 12
+BY_BEHAVIOUR = (RARE_TYPE, LONG_NAMES, LONG_ADDRESSES)  # no program is named
 
 _FAMILY = "dns-tunnel"
 _MEANINGS = {
@@ -533,10 +535,11 @@ def select(heads: Heads) -> NDArray[np.bool_]:
 
 def detect(batch: FlowBatch) -> list[Evidence]:
     """Find tunnels in DNS among the UDP flows of a batch."""
-    found = collect(batch, DETECTOR.name, scan, _MEANINGS)
-    return sorted(
-        [*found, *under_zones(batch, found, DETECTOR.name)], key=lambda evidence: evidence.flow
-    )
+    hits = find_hits(batch, scan)
+    found = worded(batch, DETECTOR.name, hits, _MEANINGS)
+    named = set(hits[~np.isin(hits[:, MEANING], BY_BEHAVIOUR), FLOW_ROW].tolist())
+    others = under_zones(batch, found, named, DETECTOR.name)
+    return sorted([*found, *others], key=lambda evidence: evidence.flow)
 
 
 DETECTOR = Detector("dns-tunnel", _FAMILY, (UDP,), 512, detect, select)

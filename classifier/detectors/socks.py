@@ -265,8 +265,9 @@ def _relay(batch: FlowBatch, flow: int) -> Evidence | None:
     odd = address.is_unspecified or address.is_multicast or address.is_loopback
     if odd or (address.version == 4 and (header[4] == 0 or address.is_reserved)):
         return None
-    if header[-2:] == bytes(2):
-        return None
+    ends = (_address(batch.flows[flow], side) for side in ("orig", "resp"))
+    if header[-2:] == bytes(2) or int(address) in ends:
+        return None  # what is relayed comes from a third host
     text = f"{sum(counts)} datagrams of a SOCKS 5 relay, both ways for one far end"
     return Evidence(
         flow=flow,
@@ -363,10 +364,11 @@ def detect(batch: FlowBatch) -> list[Evidence]:
     for flow in np.flatnonzero(~udp).tolist():
         for side in (0, 1):
             d = Dialogue.of(batch, flow, side)
-            evidence = _version_5(d) or _version_4(d) or _server_alone(d)
+            five = _version_5(d)
+            evidence = five or _version_4(d) or _server_alone(d)
             if evidence is not None:
                 found.append(evidence)
-                proven = evidence.strength is Strength.PROOF and " 5 " in evidence.detail
+                proven = five is not None and five.strength is Strength.PROOF
                 relay = _association(batch, flow, evidence) if proven else None
                 relays += [relay] if relay is not None else []
                 break

@@ -58,7 +58,8 @@ one of 1522 bytes less those.
 
 Mistaken for
 ------------
-Other UDP between two hosts that also run tinc, to the same port number.
+Other UDP between two hosts that also run tinc, to the same port number. A protocol of whole blocks and
+four bytes more (a CRC-32 or a short MAC) without any header, that has messages of these sizes.
 
 Blind to
 --------

@@ -153,6 +153,12 @@ def test_relayed_datagrams_both_ways_for_one_far_end_are_strong():
     assert e.detail == "4 datagrams of a SOCKS 5 relay, both ways for one far end, packets 1 and 4"
 
 
+def test_a_header_with_an_address_of_the_flow_s_own_is_no_relay_s():
+    for own in (0x0A000001, 0xC6336401):
+        header = RELAYED[:4] + own.to_bytes(4) + RELAYED[8:]
+        assert relayed(*[P(n % 2, header + bytes([n])) for n in range(4)]) == []
+
+
 def test_relayed_datagrams_over_ipv6_are_read():
     header = b"\0\0\0\4" + bytes.fromhex("20010db8") + bytes(11) + b"\1\x13\x8c"
     assert relayed(*[P(n % 2, header + b"data") for n in range(4)])
