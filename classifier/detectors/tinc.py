@@ -46,8 +46,10 @@ Strong: the line from one side; UDP of 1.1 from one side, three messages or more
 message looks random, between two hosts of which one listened for tinc at the same port, where the
 TCP connection is in the same batch of flows. Strong too, for 1.0 with its default cipher, without
 that connection: four messages and more of each side, random from the first byte, no byte of the first
-16 the same in all messages of a side, all lengths with that rest, four different ones among them, and
-one of 84 bytes or of less than 68, which OpenVPN with a static key does not send. And without a cipher,
+16 the same in all messages of a side, all lengths with that rest, four different ones among them,
+one of 84 bytes or of less than 68, which OpenVPN with a static key does not send, and what shows a tunnel:
+two lengths of 340 and more that both sides send, as a probe's answer is as long as the probe; or a
+connection opened inside, three messages of 84 from one side, the other and the one, and something of that length. And without a cipher,
 where three messages of each side are probes or frames whose IP packet ends with the message, but for a
 MAC, behind a sequence that rises, and at most a quarter of all messages are none.
 
@@ -59,7 +61,7 @@ one of 1522 bytes less those.
 Mistaken for
 ------------
 Other UDP between two hosts that also run tinc, to the same port number. A protocol of whole blocks and
-four bytes more (a CRC-32 or a short MAC) without any header, that has messages of these sizes.
+four bytes more without any header (a CRC-32, or a MAC of 20 as clusters of Corosync have), that does all this.
 
 Blind to
 --------
@@ -109,7 +111,9 @@ HEADER_BYTES, TAG_BYTES, STEP_MOST, RUN_LEAST = 16, 16, 64, 2
 PAIRED_LEAST = 2
 _PAIRING = ("proto", "orig_hi", "orig_lo", "orig_port", "resp_hi", "resp_lo", "resp_port")
 BLOCK_BYTES, MAC_BYTES, LEAST_BYTES, SIZES_LEAST = 16, 4, 52, 4
-ACK_BYTES, STATIC_KEY_LEAST = 84, 68
+ACK_BYTES, STATIC_KEY_LEAST = 84, 68  # the former of an opening too
+# Of probes of the path's MTU, drawn from 64 to 1518 bytes, most are longer than what others send both ways
+PROBE_BYTES, PROBES_LEAST = ACK_BYTES + 256, 2
 ETHERNET, TYPE, INNER = 4, 16, 18  # in clear; MACs are cut to ``MACLength``, 64 bytes at most
 IPV4, IPV6, ARP, ARP_BYTES, IPV6_BYTES, MAC_MOST, CLEAR_LEAST = (
     0x0800,
@@ -310,6 +314,16 @@ def _begins_in_clear(head: NDArray[np.uint8], kept: NDArray[np.int64]) -> Mask:
     return known & (kept >= CLEAR_KEPT) & (number(head, 0, 4) > 0)
 
 
+def _probes_or_opens(sides: list[int], sizes: list[int]) -> bool:
+    """Tell whether probes are answered by their like, or a TCP connection is opened inside."""
+    sent = [{s for d, s in zip(sides, sizes, strict=True) if d == side} for side in (0, 1)]
+    if sum(size >= PROBE_BYTES for size in sent[0] & sent[1]) >= PROBES_LEAST:
+        return True
+    triples = zip(sides, sides[1:], sides[2:], sizes, sizes[1:], sizes[2:], strict=False)
+    opened = any(a == c != b and {*three} == {ACK_BYTES} for a, b, c, *three in triples)
+    return opened and max(sizes) >= PROBE_BYTES
+
+
 def _blocks(batch: FlowBatch) -> list[Case]:
     """Return which flows are whole blocks and a MAC, as 1.0 sends them, if any may be."""
     read = read_headless(batch)
@@ -324,13 +338,16 @@ def _blocks(batch: FlowBatch) -> list[Case]:
     for flow in np.flatnonzero(holds).tolist():
         ours = m.flow == flow
         sides, sizes, few = m.direction[ours].tolist(), size[ours].tolist(), small[ours].tolist()
-        n[flow] = next(
+        enough = (
             i
             for i in range(2 * MESSAGES_LEAST, len(sizes) + 1)
             if min(map(sides[:i].count, (0, 1))) >= MESSAGES_LEAST
             and len(set(sizes[:i])) >= SIZES_LEAST
             and any(few[:i])
+            and _probes_or_opens(sides[:i], sizes[:i])
         )
+        n[flow] = next(enough, 0)
+        holds[flow] = n[flow] > 0
         last[flow] = m.row[ours][n[flow] - 1]
     return [Case(holds, BLOCKS, m.first(every), last, n)]
 

@@ -117,13 +117,36 @@ def blocks(*frames: int) -> list[P]:
     return [P(n % 2, secret((4 + size) // 16 * 16 + 16 + 4)) for n, size in enumerate(frames)]
 
 
-FRAMES = (42, 42, 66, 66, 98, 98, 300, 1100, 66, 66)
+FRAMES = (42, 42, 700, 700, 1100, 1100, 66, 66, 300, 98)  # probes of the path's MTU among them
+TALKED = (98, 98, 98, 74, 74, 66, 900, 66, 98, 42)  # a connection is opened
 
 
 def test_whole_blocks_without_the_connection_are_strong():
     (e,) = found(*blocks(*FRAMES), proto=UDP)
     assert (e.strength, e.family, e.packet) == (Strength.STRONG, "tinc", 7)
-    assert found(*blocks(*FRAMES[2:], 98), proto=UDP)
+    assert found(*blocks(*TALKED), proto=UDP)[0].strength is Strength.STRONG
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        (42, 42, 700, 700, 1100, 1090, 66, 66, 300, 98),  # one probe alone was answered by its like
+        (42, 42, 300, 300, 200, 200, 66, 90, 66, 98),  # what both sides send is short
+        (98, 98, 98, 74, 98, 66, 900, 66, 74, 42),  # a SYN that is not answered
+        (98, 98, 98, 74, 74, 66, 300, 66, 98, 42),  # a connection that carries little
+    ],
+)
+def test_blocks_without_probes_or_a_connection_inside_are_nothing(frames):
+    assert found(*blocks(*frames), proto=UDP) == []
+
+
+def test_a_cluster_s_heartbeats_and_messages_are_nothing():
+    # Corosync 3.1, AES and SHA1, as our lab captured it: 20 bytes of MAC, 16 of salt, whole blocks
+    sizes = (
+        "68 68 68 68 68 68 68 68 84 68 68 84 100 100 148 148 148 148 116 116 116 116 500 244 116"
+    )
+    packets = [P(n % 2, secret(int(size))) for n, size in enumerate(sizes.split())]
+    assert run_detectors(batch(F(UDP, packets))) == []
 
 
 def test_blocks_of_few_sizes_or_with_none_that_is_small_are_nothing():
