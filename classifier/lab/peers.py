@@ -408,6 +408,30 @@ async def _forward_all(setup: Setup, transport: Any) -> None:
     await asyncio.gather(*loops)
 
 
+def zeromq(setup: Setup, serve: bool) -> None:
+    """Ask and answer with messages of random bytes by ZeroMQ, encrypted (CurveZMQ) or not."""
+    import zmq
+
+    box = zmq.Context().socket(zmq.REP if serve else zmq.REQ)
+    if setup["curve"]:
+        box.curve_publickey, box.curve_secretkey = (key.encode() for key in setup["own"])
+        if serve:
+            box.curve_server = True
+        else:
+            box.curve_serverkey = setup["server"].encode()
+    place = f"tcp://{setup['address']}:{setup['port']}"
+    if serve:
+        box.bind(place)
+        _ready()
+        while True:
+            box.send(os.urandom(3 * len(box.recv()) % 5000))
+    box.connect(place)
+    for size in _sizes(setup):
+        box.send(os.urandom(size))
+        box.recv()
+        time.sleep(0.1)
+
+
 KINDS = {
     "websocket": websocket,
     "grpc": grpc,
@@ -418,6 +442,7 @@ KINDS = {
     "vnc": vnc,
     "api": api,
     "ssh": ssh,
+    "zeromq": zeromq,
 }
 
 

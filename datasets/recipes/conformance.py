@@ -113,6 +113,7 @@ CASES |= {
     "http-connect": Case("tinyproxy-connect"),
     "stunnel": Case("stunnel-tls"),
     "ssh-tunnel": Case("openssh-forward"),
+    "ssh-tun": Case("openssh-tun"),
     "tinc": Case("tinc-udp"),
     "tinc-clear": Case("tinc-clear", SHORT),
     "n2n": Case("n2n-edge"),

@@ -1,4 +1,4 @@
-"""SSH by other clients than OpenSSH's: PuTTY, libssh2 (curl), Go's library (rclone), asyncssh."""
+"""SSH by other clients than OpenSSH's, and by programs that keep files and tunnels over it."""
 
 import json
 import os
@@ -144,3 +144,60 @@ def _rclone(stage: Stage) -> Iterator[Ways]:
         target = target if source == stage.client.folder else str(stage.client.folder / "back")
         options = ["--include", "f*", "--config", "/dev/null", "--log-level", "ERROR"]
         stage.client.run("rclone", "copy", str(source), target, *options, seconds=60)
+
+
+@scenario("borg-ssh", "Backups over SSH by Borg and restic", "borg:borgbackup", "restic", SSHD,
+          "ssh:openssh-client", ways=False)  # fmt: skip
+def _backups(stage: Stage) -> Iterator[Ways]:
+    port = stage.pick(22, 22, 2222, 443)
+    options = services.serve_ssh(stage.net, stage.server, stage.client, port)
+    call, place = " ".join(["ssh", *options]), f"root@{stage.server.address}"
+    for i in range(stage.number(3, 1, 6)):
+        stage.client.write(f"data/f{i}", os.urandom(60_000))
+    data, there = str(stage.client.folder / "data"), str(stage.server.folder)
+    env = {"BORG_RSH": call, "HOME": str(stage.client.folder), "BORG_PASSPHRASE": "lab"}
+    env |= {"RESTIC_PASSWORD": "lab"}
+    restic = [
+        "restic",
+        "-o",
+        f"sftp.command={call} {place} -s sftp",
+        "-r",
+        f"sftp:x:{there}/restic",
+    ]
+    yield None
+    borg = f"ssh://{place}:{port}{there}/borg"
+    stage.client.run("borg", "init", "-e", "repokey", borg, env=env)
+    stage.client.run("borg", "create", f"{borg}::one", data, env=env)
+    stage.client.run(*restic, "init", env=env, seconds=60)
+    stage.client.run(*restic, "backup", data, env=env, seconds=60)
+
+
+@scenario("unison-ssh", "Folders kept alike over SSH by Unison, and files by lftp", "unison", "lftp",
+          SSHD, "ssh:openssh-client", ways=False)  # fmt: skip
+def _unison(stage: Stage) -> Iterator[Ways]:
+    port = stage.pick(22, 22, 2222, 443)
+    options = services.serve_ssh(stage.net, stage.server, stage.client, port)
+    up = stage.client.write("data/up", os.urandom(stage.number(60_000, 1_000, 300_000)))
+    (stage.server.folder / "copy").mkdir()
+    data, env = str(stage.client.folder / "data"), {"HOME": str(stage.client.folder)}
+    yield None
+    call = f'set sftp:connect-program "ssh -a -x {" ".join(options)}"'
+    orders = f"{call}; open -u root, sftp://{stage.server.address}; put {up} -o /dev/null; ls /usr"
+    stage.client.run("lftp", "-c", orders, env=env, check=False)
+    there = f"ssh://root@{stage.server.address}:{port}/{stage.server.folder}/copy"
+    quiet = ("-batch", "-auto", "-sshargs", " ".join(options))
+    stage.client.run("unison", data, there, *quiet, env=env, check=False)
+
+
+@scenario("autossh-forward", "Connections through ports that autossh forwards", "autossh", SSHD,
+          "ssh:openssh-client")  # fmt: skip
+def _autossh(stage: Stage) -> Iterator[Ways]:
+    port, forwards = stage.pick(22, 22, 2222, 443), {80: 8000, 443: 8443}
+    options = services.serve_ssh(stage.net, stage.server, stage.client, port)
+    stage.claim(TCP, port, "ssh", "ssh-tunnel")
+    rules = [f"-L{local}:{stage.inner}:{there}" for there, local in forwards.items()]
+    yield None
+    place = f"root@{stage.server.address}"
+    stage.client.start("autossh", "-M", "0", *options, "-N", *rules, place)
+    stage.client.wait_listen("tcp", 8443)
+    yield Way(stage.client, stage.server, stage.inner, forwards=forwards, udp=False)
