@@ -190,8 +190,9 @@ def _judge(packets, payload, flow, spi, hit):
             hit[MEANING], hit[VALUE] = BOTH_WAYS, version
             hit[FIRST], hit[LAST] = min(mine, spi[other, 2]), max(mine, spi[other, 2])
             return True
-        spi[direction, 0], spi[direction, 1] = be64(payload, start), version
-        spi[direction, 2] = mine
+        if spi[direction, 1] != version or spi[direction, 0] != be64(payload, start):
+            spi[direction, 0], spi[direction, 1] = be64(payload, start), version
+            spi[direction, 2] = mine
     return hit[MEANING] != 0
 
 
@@ -211,7 +212,7 @@ def scan(flows, packets, payload, hits):
         Rows of ``hits`` that were filled.
     """
     n_hits = 0
-    spi = np.zeros((2, 3), np.int64)  # per direction: initiator SPI, version, row of the last
+    spi = np.zeros((2, 3), np.int64)  # per direction: initiator SPI, version, row of its first
     for f in range(flows.size):
         flow, hit = flows[f], hits[n_hits]
         if flow.proto == UDP or flow.proto == TCP:

@@ -202,6 +202,23 @@ def _echo(direction: int, number: int, data: bytes) -> bytes:
     return bytes(dpkt.icmp.ICMP(type=8 * (1 - direction), data=echo))
 
 
+def _ike(direction: int, exchange: int, number: int, size: int) -> bytes:
+    """Return a message of IKEv2, RFC 7296 3.1, behind its length and marker, RFC 9329 3."""
+    spis = KEYS[0][:8] + (bytes(8) if direction == number == 0 else KEYS[1][:8])
+    kind = 33 if exchange == 34 else 46  # a security association, or what is encrypted
+    flags = 0x08 if direction == 0 else 0x20
+    payload = struct.pack("!BBH", 0, 0, size + 4) + _SECRETS.randbytes(size)
+    head = struct.pack("!BBBBII", kind, 0x20, exchange, flags, number, 28 + len(payload))
+    message = bytes(4) + spis + head + payload
+    return (len(message) + 2).to_bytes(2) + message
+
+
+def _esp(direction: int, number: int, size: int) -> bytes:
+    """Return a packet of ESP behind its length, RFC 9329 3, RFC 4303 2."""
+    packet = KEYS[direction][8:12] + number.to_bytes(4) + _SECRETS.randbytes(size)
+    return (len(packet) + 2).to_bytes(2) + packet
+
+
 def _gre(direction: int, size: int) -> bytes:
     return struct.pack("!HHI", 0x2000, 0x0800, 71) + _inner(direction, size)
 
@@ -395,6 +412,15 @@ CASES |= {
             (0, b"GET / HTTP/1.1\r\nHost: example.net\r\n\r\n"),
             (1, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
         ],
+    ),
+    "ike-tcp": Case(
+        "IKEv2 and ESP in TCP: the prefix, messages of both sides, packets (RFC 9329).",
+        4500,
+        "ipsec",
+        "ike",
+        [(0, b"IKETCP" + _ike(0, 34, 0, 200)), (1, _ike(1, 34, 0, 200))]
+        + [(n, _ike(n, 35, 1, 180)) for n in (0, 1)]
+        + [(n % 2, _esp(n % 2, 1 + n // 2, 84 + 16 * n)) for n in range(6)],
     ),
     "gre": Case(
         "GRE with a key around readable UDP (RFC 2784, RFC 2890): encapsulation, no VPN.",

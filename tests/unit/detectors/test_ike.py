@@ -102,6 +102,13 @@ def test_ike_over_tcp_with_its_prefix_is_proof():
     assert (e.strength, e.packet, e.starts) == (Strength.PROOF, 1, True)
 
 
+def test_ike_over_tcp_is_known_at_the_answer_and_not_at_what_follows():
+    later = [P(0, tcp_frame(MARKER + ike(I, R, exchange=35))), P(1, tcp_frame(MARKER + ike(I, R)))]
+    opened = [P(0, b"IKETCP" + tcp_frame(MARKER + ike(I))), P(1, tcp_frame(MARKER + ike(I, R)))]
+    (e,) = found(*opened, *later, proto=TCP)
+    assert (e.packet, e.detail[-15:]) == (1, "packets 1 and 2")
+
+
 def test_the_prefix_alone_is_weak_and_without_it_tcp_is_nothing():
     assert found(P(0, b"IKETCP" + secret(40)), proto=TCP)[0].strength is Strength.WEAK
     assert found(P(0, tcp_frame(MARKER + ike(I))), proto=TCP) == []
