@@ -51,27 +51,29 @@ class Sizes(NamedTuple):
         return size >= self.packet(1) and (size - self.outside - self.tag) % self.block == 0
 
 
-def key_exchange(head: bytes) -> list[bytes]:
-    """Return the name lists of a KEXINIT after the banner (RFC 4253 6, 7.1), none where cut.
+def key_exchange(head: bytes, lists: int = LISTS) -> list[bytes]:
+    """Return the first name lists of a KEXINIT after the banner (RFC 4253 6, 7.1), none where cut.
 
     Parameters
     ----------
     head : bytes
         What a side sent first.
+    lists : int
+        How many of the ten.
     """
     at = head.find(b"\n") + 1
     start = at + LENGTH + PADDING_LENGTH
     if at == 0 or head[start : start + 1] != bytes([KEXINIT]):
         return []
     at = start + 1 + COOKIE
-    lists = []
-    for _ in range(LISTS):
+    found = []
+    for _ in range(lists):
         stop = at + 4 + int.from_bytes(head[at : at + 4])
         if at + 4 > len(head) or stop > len(head):
             return []
-        lists.append(head[at + 4 : stop])
+        found.append(head[at + 4 : stop])
         at = stop
-    return lists
+    return found
 
 
 def sizes(client: list[bytes], server: list[bytes], side: int) -> Sizes | None:
@@ -80,14 +82,15 @@ def sizes(client: list[bytes], server: list[bytes], side: int) -> Sizes | None:
     Parameters
     ----------
     client, server : list of bytes
-        Name lists of both key exchanges.
+        Name lists of both key exchanges, up to the first compression's.
     side : int
         0 for what the client sends, 1 for what the server sends.
 
     Returns
     -------
     Sizes or None
-        None where a size says nothing: compression, and ciphers that are not known here.
+        None where a size says nothing: if the client compresses, and of ciphers not known here. What
+        the server compresses from the login on does not matter, as its messages until then do.
     """
 
     def chosen(place: int) -> bytes:
@@ -96,7 +99,7 @@ def sizes(client: list[bytes], server: list[bytes], side: int) -> Sizes | None:
         return next((name for name in client[place + side].split(b",") if name in theirs), b"")
 
     cipher, mac = chosen(CIPHERS), chosen(MACS)
-    if chosen(COMPRESSIONS) != b"none":
+    if side == 0 and chosen(COMPRESSIONS) != b"none":
         return None
     if cipher in AEAD:
         return Sizes(AEAD[cipher], LENGTH, AEAD_TAG)

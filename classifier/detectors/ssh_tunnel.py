@@ -46,7 +46,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.detectors._columns import head
-from classifier.detectors._ssh import Sizes, key_exchange, sizes
+from classifier.detectors._ssh import COMPRESSIONS, Sizes, key_exchange, sizes
 from classifier.detectors.heads import Heads
 from classifier.detectors.interface import Detector
 from classifier.tables import Evidence, FlowBatch, Strength
@@ -56,7 +56,10 @@ __all__ = ["DETECTOR"]
 TCP = 6
 NEWKEYS_BYTES = 16  # in the clear: 4 + 1 + 1 and 10 of padding
 SERVICE, SUCCESS, SESSION, NO_MORE, CONFIRMED = 17, 1, 24, 34, 17
-FORWARD_LEAST, TUN = 27, 40
+FORWARD_LEAST = 27
+NEEDED = (
+    COMPRESSIONS + 1
+)  # name lists; the rest is cut off where a segment is longer than what is kept
 READ = 1536
 
 _FAMILY = "ssh-tunnel"
@@ -109,7 +112,7 @@ def _is_forwarding(size: int, sizes_: Sizes) -> bool:
 
 
 def _judge(batch: FlowBatch, flow: int) -> Evidence | None:
-    lists = [key_exchange(head(batch, flow, side)) for side in ("orig", "resp")]
+    lists = [key_exchange(head(batch, flow, side), NEEDED) for side in ("orig", "resp")]
     if not all(lists):
         return None
     client, server = (sizes(lists[0], lists[1], side) for side in (0, 1))

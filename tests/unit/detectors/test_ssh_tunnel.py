@@ -114,10 +114,13 @@ def test_messages_sent_again_are_counted_once():
 
 def test_every_truncation_of_the_key_exchange_is_nothing():
     mine = key()
-    for kept in range(len(mine) - 12):
+    needed = len(mine) - 12 - 8 - 4 - len(COMPRESSION)  # not what follows the client's compression
+    for kept in range(needed):
         packets = [P(0, mine[:kept], wire=len(mine)), *flow([*LOGIN, (0, 60)]).packets[1:]]
         assert run_detectors(batch(F(TCP, packets)), [DETECTOR]) == [], f"{kept} bytes kept"
         assert key_exchange(mine[:kept]) == []
+    packets = [P(0, mine[:needed], wire=len(mine)), *flow([*LOGIN, (0, 60)]).packets[1:]]
+    assert len(run_detectors(batch(F(TCP, packets)), [DETECTOR])) == 1
 
 
 def test_a_length_beyond_the_end_is_no_key_exchange():
