@@ -59,7 +59,8 @@ time, and a replay packet id that rises by at most 16. Strong: a client reset th
 matching sizes (over TCP even where a snaplen left less than a session id); a client reset alone with a replay header, or (over TCP) plain; three control
 messages of one side with the same session id and of more than one opcode; data v2 of one side with
 a constant peer id and a packet id rising in small steps over four messages, or over two of each side
-with the same peer id below 65536, or data v1 over four of both sides, with no other message in the flow (v2: among other messages too); over TCP, where
+with the same peer id below 65536 (peers are counted from 0, or two have a random id; an opcode and an id that read as
+four printable characters are another protocol's word), or data v1 over four of both sides, with no other message in the flow (v2: among other messages too); over TCP, where
 the capture begins inside a message, two data v2 one behind the other's length (of a cipher in CBC mode: in
 whole blocks behind the same rest). Strong too, for CBC, whose packet ids are
 encrypted: data v2 alone, eight messages and more, two of each side at least, with the same key and
@@ -70,7 +71,8 @@ of their own, among parts of others. Weak: a plain client reset alone, over UDP.
 Mistaken for
 ------------
 Gnutella, DNSCrypt, games and DNS have first bytes that read as a client reset (hundreds among a few
-thousand flows); sizes, zeros and the answer tell them apart. GTP-U begins with 0x30, as data v1.
+thousand flows); sizes, zeros and the answer tell them apart. GTP-U begins with 0x30, as data v1. A protocol that begins
+with 0x48 to 0x4F, three bytes that stay, and a counter of 32 bits before what looks random.
 
 Blind to
 --------
@@ -278,12 +280,24 @@ def _note_control(buf, start, stop, wire_bytes, mine, row):
 
 
 @inline
+def _is_word(buf, at):
+    """Tell whether four bytes are printable: a name of another protocol's, before its own counter."""
+    printable = 0
+    for i in range(at, at + 4):
+        printable += 0x20 <= buf[i] <= 0x7E
+    return printable == 4
+
+
+@inline
 def _note_data(buf, start, stop, wire_bytes, mine, row):
     """Note peer id, packet id and block size of a data message in ``mine``."""
     v2 = buf[start] >> 3 == DATA_V2
     at = start + (4 if v2 else 1)
     secret = at + TAG_OFFSET
     if secret + TAG_BYTES > stop or not looks_random(buf, secret, secret + TAG_BYTES):
+        mine[N_OTHER] += 1
+        return
+    if v2 and _is_word(buf, start):
         mine[N_OTHER] += 1
         return
     header = be32(buf, start) if v2 else np.int64(buf[start])

@@ -139,6 +139,14 @@ def test_two_data_v2_of_each_side_with_the_same_peer_id_are_strong():
     assert found(*[P(d, ovpn_data_v2(1 << 16, 9 + n)) for n in range(2) for d in (0, 1)]) == []
 
 
+@pytest.mark.parametrize(
+    ("word", "strong"), [(b"LIVE", False), (b"H264", False), (b"H\x0264", True), (b"LIV\0", True)]
+)
+def test_a_word_of_four_characters_before_a_counter_is_no_data(word, strong):
+    packets = [word + (7 + n).to_bytes(4) + secret(80) for n in range(8)]
+    assert bool(found(*[P(n % 2, m) for n, m in enumerate(packets)])) == strong
+
+
 def test_data_v2_with_epoch_keys_is_strong():
     packets = [
         ovpn_data_v2(3, 0x00010000)[:8] + n.to_bytes(4, "big") + secret(90) for n in range(5)
