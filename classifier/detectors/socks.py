@@ -46,14 +46,15 @@ request and reply; a UDP flow whose every datagram has a relay's header, from th
 port that the reply to its association named, at that address or the proxy's own. Strong: an offered
 method agreed, and a request, its reply not seen; name and password, or a request, that were not kept whole, with
 all that the server says; the server's side alone, its method and reply; all methods refused, or name and password; SOCKS 5
-or 4a requests where nothing of the server's direction was captured; or two relayed datagrams and more
-of each side, all with the same address and port that someone can be asked at. Weak: the server said
-nothing.
+or 4a requests where nothing of the server's direction was captured. Weak: the server said nothing; or
+two relayed datagrams and more of each side, whose association was not seen, all with the same address and
+port that someone can be asked at.
 
 Mistaken for
 ------------
 Scans for open proxies are the client's half of it; only an answer makes more than a weak finding.
-An empty answer is no agreement.
+An empty answer is no agreement. For a relay's datagrams a protocol whose header is the number 1 and six
+bytes that stay.
 
 Blind to
 --------
@@ -272,7 +273,7 @@ def _relay(batch: FlowBatch, flow: int) -> Evidence | None:
     return Evidence(
         flow=flow,
         detector=_NAME,
-        strength=Strength.STRONG,
+        strength=Strength.WEAK,
         detail=f"{text}, packets {frames[0]} and {frames[-1]}",
         packet=stop - 1,
         family=_NAME,

@@ -147,9 +147,9 @@ def relayed(*packets: P) -> list[Evidence]:
     return run_detectors(batch(F(UDP, list(packets))), [DETECTOR])
 
 
-def test_relayed_datagrams_both_ways_for_one_far_end_are_strong():
+def test_relayed_datagrams_both_ways_for_one_far_end_are_weak_without_their_association():
     (e,) = relayed(*[P(n % 2, RELAYED + bytes([n])) for n in range(4)])
-    assert (e.strength, e.family, e.packet) == (Strength.STRONG, "socks", 3)
+    assert (e.strength, e.family, e.packet) == (Strength.WEAK, "socks", 3)
     assert e.detail == "4 datagrams of a SOCKS 5 relay, both ways for one far end, packets 1 and 4"
 
 
