@@ -60,7 +60,8 @@ matching sizes (over TCP even where a snaplen left less than a session id); a cl
 messages of one side with the same session id and of more than one opcode; data v2 of one side with
 a constant peer id and a packet id rising in small steps over four messages, or over two of each side
 with the same peer id below 65536 (peers are counted from 0, or two have a random id; an opcode and an id that read as
-four printable characters are another protocol's word), or data v1 over four of both sides, with no other message in the flow (v2: among other messages too); over TCP, where
+four printable characters are another protocol's word), or data v1 over four of both sides with the same key, with no other message in the flow (v2: among other messages too), and
+over TCP not from the SYN on, as a reset comes first; over TCP, where
 the capture begins inside a message, two data v2 one behind the other's length (of a cipher in CBC mode: in
 whole blocks behind the same rest). Strong too, for CBC, whose packet ids are
 encrypted: data v2 alone, eight messages and more, two of each side at least, with the same key and
@@ -422,7 +423,7 @@ def _conclude(state, reset, reset_bytes, reset_row, hit):
         hit[MEANING] = DATA_AMONG
         return not v1 and best[BEST_RUN] >= RUN_LEAST
     if min(best[BEST_RUN], worst[BEST_RUN] if v1 else best[BEST_RUN]) >= RUN_LEAST:
-        return True
+        return not v1 or best[HEADER] == worst[HEADER]
     if not v1 and worst[BEST_RUN] >= CBC_LEAST_SIDE and best[HEADER] == worst[HEADER]:
         hit[VALUE] = 2 * CBC_LEAST_SIDE
         hit[FIRST] = hit[LAST] = max(best[RUN_ROW], worst[RUN_ROW])
@@ -539,6 +540,13 @@ def _judge(packets, payload, flow, whole, state, hit):
     return pure and _conclude(state, reset, reset_bytes, reset_row, hit)
 
 
+@inline
+def _opens_with_data(payload, flow):
+    """Tell whether a stream's first message is data, which none is that begins in the capture."""
+    opcode = payload[flow.orig_start + 2] >> 3 if flow.orig_stop - flow.orig_start > 2 else 0
+    return opcode == DATA_V1 or opcode == DATA_V2
+
+
 @kernel
 def scan(flows, packets, payload, hits):
     """Look at the UDP and TCP flows of a batch.
@@ -559,6 +567,8 @@ def scan(flows, packets, payload, hits):
     for f in range(flows.size):
         flow, hit = flows[f], hits[n_hits]
         if flow.proto != UDP and flow.proto != TCP:
+            continue
+        if flow.proto == TCP and flow.start_seen != 0 and _opens_with_data(payload, flow):
             continue
         for whole in range(2 if flow.proto == TCP else 1):
             hit[FLOW_ROW], hit[STARTS], hit[VALUE] = f, 0, 0

@@ -158,11 +158,14 @@ def test_data_v1_is_strong_when_both_sides_count():
     both = [P(d, ovpn_data_v1(70 + n)) for n in range(4) for d in (0, 1)]
     assert found(*both)[0].strength is Strength.STRONG
     assert found(*[p for p in both if p.direction == 0]) == []
+    other = [P(d, bytes([m[0] + d]) + m[1:]) for d, m, *_ in both]
+    assert found(*other) == [], "of another key"
 
 
 def test_data_v2_over_tcp_is_strong():
     stream = framed(*[ovpn_data_v2(0, 40 + n, 60) for n in range(6)])
     assert found(P(0, stream), proto=TCP, start_seen=False)[0].strength is Strength.STRONG
+    assert found(P(0, b"", flags=2), P(0, stream), proto=TCP) == [], "a reset comes first"
 
 
 def test_data_of_changing_peer_or_jumping_packet_id_is_nothing():

@@ -77,13 +77,14 @@ def test_four_messages_in_segments_of_their_own_among_parts_of_others_are_strong
 
     bulk = [P(1, secret(1400)) for _ in range(4)]
     alone = [cut(blocks(84 + 16 * n), n % 2) for n in range(4)]
-    (e,) = found(bulk[0], *alone, *bulk[1:])
+    (e,) = found(bulk[0], *alone, *bulk[1:], start_seen=False)
     assert (e.strength, e.family) == (Strength.STRONG, "openvpn")
     assert "4 data messages" in e.detail
     assert e.detail.endswith("packets 2 and 5")
-    assert found(bulk[0], *alone[:3], *bulk[1:]) == []
+    assert found(bulk[0], *alone, *bulk[1:]) == []  # who opens a connection sends a reset first
+    assert found(bulk[0], *alone[:3], *bulk[1:], start_seen=False) == []
     other = [cut(blocks(84 + 16 * n, peer=bytes([0, 0, n])), n % 2) for n in range(4)]
-    assert found(bulk[0], *other, *bulk[1:]) == []
+    assert found(bulk[0], *other, *bulk[1:], start_seen=False) == []
 
 
 def test_messages_of_zeros_or_text_are_nothing():
