@@ -48,8 +48,8 @@ TCP connection is in the same batch of flows. Strong too, for 1.0 with its defau
 that connection: four messages and more of each side, random from the first byte, no byte of the first
 16 the same in all messages of a side, all lengths with that rest, four different ones among them,
 one of 84 bytes or of less than 68, which OpenVPN with a static key does not send, and what shows a tunnel:
-two lengths of 340 and more that both sides send, as a probe's answer is as long as the probe; or a
-connection opened inside, three messages of 84 from one side, the other and the one, and something of that length. And without a cipher,
+two lengths of 340 and more that both sides send, as a probe's answer is as long as the probe, and half of
+all so long are of these; or a connection opened inside, three messages of 84 from one side, the other and the one, and something of that length. And without a cipher,
 where three messages of each side are probes or frames whose IP packet ends with the message, but for a
 MAC, behind a sequence that rises, and at most a quarter of all messages are none.
 
@@ -316,8 +316,9 @@ def _begins_in_clear(head: NDArray[np.uint8], kept: NDArray[np.int64]) -> Mask:
 
 def _probes_or_opens(sides: list[int], sizes: list[int]) -> bool:
     """Tell whether probes are answered by their like, or a TCP connection is opened inside."""
-    sent = [{s for d, s in zip(sides, sizes, strict=True) if d == side} for side in (0, 1)]
-    if sum(size >= PROBE_BYTES for size in sent[0] & sent[1]) >= PROBES_LEAST:
+    long = [(d, s) for d, s in zip(sides, sizes, strict=True) if s >= PROBE_BYTES]
+    probes = {s for d, s in long if d == 0} & {s for d, s in long if d == 1}
+    if len(probes) >= PROBES_LEAST and 2 * sum(s in probes for _, s in long) >= len(long):
         return True
     triples = zip(sides, sides[1:], sides[2:], sizes, sizes[1:], sizes[2:], strict=False)
     opened = any(a == c != b and {*three} == {ACK_BYTES} for a, b, c, *three in triples)

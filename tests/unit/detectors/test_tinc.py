@@ -131,6 +131,7 @@ def test_whole_blocks_without_the_connection_are_strong():
     "frames",
     [
         (42, 42, 700, 700, 1100, 1090, 66, 66, 300, 98),  # one probe alone was answered by its like
+        (42, 500, 700, 600, 900, 800, 1100, 700, 1000, 1100, 1200, 66),  # most were not
         (42, 42, 300, 300, 200, 200, 66, 90, 66, 98),  # what both sides send is short
         (98, 98, 98, 74, 98, 66, 900, 66, 74, 42),  # a SYN that is not answered
         (98, 98, 98, 74, 74, 66, 300, 66, 98, 42),  # a connection that carries little
