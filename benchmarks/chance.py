@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from classifier.detectors import openvpn, openvpn_obfuscated, run_detectors
-from classifier.detectors.openvpn_static import _came_soon, _carries_tcp
+from classifier.detectors.openvpn_static import LAYOUTS, _came_soon, _carries_tcp, _known_at
 from classifier.errors import CaptureError
 from classifier.pipeline import Reading, make_options
 from classifier.tables import FlowBatch, Strength
 
 SEED, TCP, WORD = 1, 6, 0xA7
+GAP_NS = 50_000_000  # from one datagram to the next, on average
 RANGES = ((48, 1408), (64, 512), (64, 256), (80, 192), (48, 144), (64, 128), (80, 144))
 FEW = ([64, 96, 112, 128], [80, 96, 112, 352], [48, 80, 96, 112], [64, 96, 96, 112, 112, 128, 368])
 
@@ -30,12 +31,25 @@ def shown(sizes: list[int], in_turn: bool, flows: int) -> float:
     """Return the share of random flows of these sizes that show a connection."""
     rng = random.Random(SEED)
     hits = 0
-    gap_ns = 50_000_000  # on average
     for _ in range(flows):
         n = rng.randint(16, 32)
         sides = [i % 2 if in_turn else rng.randint(0, 1) for i in range(n)]
-        times = list(itertools.accumulate(int(rng.expovariate(1 / gap_ns)) for _ in sides))
+        times = list(itertools.accumulate(int(rng.expovariate(1 / GAP_NS)) for _ in sides))
         hits += _carries_tcp(sides, rng.choices(sizes, k=n), _came_soon(sides, times))
+    return hits / flows
+
+
+def fitting(rest: int, in_turn: bool, flows: int) -> float:
+    """Return the share of flows of random sizes with one rest of 16 that are named."""
+    rng = random.Random(SEED)
+    least = next(layout.least for layout in LAYOUTS if (layout.block, layout.rest) == (16, rest))
+    hits = 0
+    for _ in range(flows):
+        n = rng.randint(16, 32)
+        sides = [i % 2 if in_turn else rng.randint(0, 1) for i in range(n)]
+        times = list(itertools.accumulate(int(rng.expovariate(1 / GAP_NS)) for _ in sides))
+        sizes = rng.choices(range(least, 1408, 16), k=n)
+        hits += _known_at(sides, sizes, times, tcp=False) is not None
     return hits / flows
 
 
@@ -80,6 +94,9 @@ def main() -> None:
     for name, sizes in [*sets, *((", ".join(map(str, few)), few) for few in FEW)]:
         shares = [shown(sizes, in_turn, options.flows) for in_turn in (False, True)]
         print(f"| {name} | {shares[0]:.2%} | {shares[1]:.2%} |")
+    for rest in (4, 12):
+        shares = [fitting(rest, in_turn, options.flows) for in_turn in (False, True)]
+        print(f"| with a rest of {rest}: named | {shares[0]:.2%} | {shares[1]:.2%} |")
     if options.folders:
         print("\n| folder | flows | called disguised | handshakes | found under an XOR |")
         print("|---|---|---|---|---|")

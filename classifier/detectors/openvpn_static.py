@@ -30,9 +30,9 @@ more of each side that end where the message does, behind a packet id that rises
 sides send four messages and more (of the first 32 packets); every one looks random
 from its first byte, no byte of the first 16 is the same in all messages of a side, and all lengths
 leave a rest of 4 or 12, at least four different lengths among them (six with blocks of 8), and not of
-blocks twice as long: lengths of chance would do so once in 16**3 flows and less. With SHA1 one of them
-must be that of a keepalive or of a bare acknowledgement of TCP; where both are seen, one size fewer
-will do. Strong over TCP: eight messages and
+blocks twice as long: lengths of chance would do so once in 16**3 flows and less. An eighth of all at
+least must be keepalives or bare acknowledgements of TCP; where both are seen, one size fewer will do.
+Strong over TCP: eight messages and
 more, two of each side at least, from the first byte that was captured, each behind its length,
 random, of four sizes and that rest (blocks of 8: twelve messages, six sizes). A rest of 0 is left by any
 cipher of blocks that sends nothing else: weak, with five sizes of it; but strong, with four, where
@@ -119,7 +119,7 @@ class Layout(NamedTuple):
     least: int
     sizes: int  # different lengths that must be seen
     messages: int = 8  # that must be seen over TCP
-    usual: tuple[int, ...] = ()  # over UDP: keepalive and acknowledgement, one of them must be seen
+    usual: tuple[int, ...] = ()  # over UDP: keepalive and acknowledgements, of IP or in Ethernet
     tinc: int = 0  # over UDP: an acknowledgement in tinc 1.0, which no packet has here
 
     def fits(self, size: Ints) -> Mask:
@@ -133,7 +133,7 @@ class Layout(NamedTuple):
         wanted = self.sizes
         if self.usual and not tcp:
             alive, acknowledged = self.usual[0] in seen, not seen.isdisjoint(self.usual[1:])
-            if not (alive or acknowledged):
+            if ACKS_SHARE * sum(size in self.usual for size in sizes) < len(sizes):
                 return False
             wanted -= alive and acknowledged
         side = SIDE_LEAST if tcp else MESSAGES_LEAST
@@ -145,9 +145,9 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = (
-    Layout(16, 4, 68, 4, usual=(68, 100), tinc=84),
-    Layout(16, 12, 76, 4),
-    Layout(8, 4, 60, 6, messages=12, usual=(60, 84, 92), tinc=76),
+    Layout(16, 4, 68, 4, usual=(68, 100, 116), tinc=84),
+    Layout(16, 12, 76, 4, usual=(76, 108, 124)),
+    Layout(8, 4, 60, 6, messages=12, usual=(60, 84, 92, 108), tinc=76),
 )
 # Any cipher of blocks of 16 bytes leaves it, behind a MAC of 16, 32, 48 or 64 bytes or none
 PLAIN_BLOCKS = Layout(16, 0, 48, 4)

@@ -84,6 +84,14 @@ def test_one_size_fewer_will_do_beside_keepalives_and_acknowledgements():
     assert found(*talk(sizes=(3, 3, 4, 4, 7, 7, 4, 4))) == []
 
 
+def test_acknowledgements_and_keepalives_are_an_eighth_of_all():
+    sizes = (4, 6, 7, 9, 11, 12, 14, 16)
+    assert found(*talk(sizes=sizes))[0].strength is Strength.STRONG
+    assert found(*talk(sizes=(*sizes, 17))) == []
+    assert found(*talk(28 + 16, sizes=(*sizes, 17))) == []
+    assert found(*talk(sizes=(5, *sizes[1:])))[0].strength is Strength.STRONG  # in Ethernet frames
+
+
 def test_blowfish_needs_more_sizes():
     sizes = (5, 7, 7, 9, 11, 13, 15, 20)
     assert found(*talk(28, 8, sizes))
@@ -204,7 +212,7 @@ def test_every_truncation_of_a_message_is_nothing_but_by_a_snaplen():
     packets = talk()
     for size in range(1, len(packets[1].payload)):
         cut = packets[1].payload[:size]
-        short = size < 60 or size in (76, 84) or size % 8 != 4
+        short = size < 68 or size == 84 or size % 16 != 4
         assert (found(packets[0], P(1, cut), *packets[2:]) == []) == short
         kept = found(packets[0], P(1, cut, wire=len(packets[1].payload)), *packets[2:])
         assert bool(kept) == (size >= 18)
