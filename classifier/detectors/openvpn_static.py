@@ -34,7 +34,7 @@ blocks twice as long: lengths of chance would do so once in 16**3 flows and less
 least must be keepalives or bare acknowledgements of TCP; where both are seen, one size fewer will do.
 Strong over TCP: eight messages and
 more, two of each side at least, from the first byte that was captured, each behind its length,
-random, of four sizes and that rest (blocks of 8: twelve messages, six sizes). A rest of 0 is left by any
+random, of four sizes, that rest and that eighth (blocks of 8: twelve messages, six sizes). A rest of 0 is left by any
 cipher of blocks that sends nothing else: weak, with five sizes of it; but strong, with four, where
 the messages show a TCP connection inside. Its acknowledgements (52 or 40 bytes of IP, H + 80 here)
 are four and an eighth of all at least, nothing is shorter but keepalives (H + 48), which are there or
@@ -119,7 +119,7 @@ class Layout(NamedTuple):
     least: int
     sizes: int  # different lengths that must be seen
     messages: int = 8  # that must be seen over TCP
-    usual: tuple[int, ...] = ()  # over UDP: keepalive and acknowledgements, of IP or in Ethernet
+    usual: tuple[int, ...] = ()  # keepalive and acknowledgements, of IP or in Ethernet
     tinc: int = 0  # over UDP: an acknowledgement in tinc 1.0, which no packet has here
 
     def fits(self, size: Ints) -> Mask:
@@ -131,11 +131,10 @@ class Layout(NamedTuple):
         """Tell whether messages that all fit are enough to show this layout."""
         seen = set(sizes)
         wanted = self.sizes
+        if self.usual and ACKS_SHARE * sum(size in self.usual for size in sizes) < len(sizes):
+            return False
         if self.usual and not tcp:
-            alive, acknowledged = self.usual[0] in seen, not seen.isdisjoint(self.usual[1:])
-            if ACKS_SHARE * sum(size in self.usual for size in sizes) < len(sizes):
-                return False
-            wanted -= alive and acknowledged
+            wanted -= self.usual[0] in seen and not seen.isdisjoint(self.usual[1:])
         side = SIDE_LEAST if tcp else MESSAGES_LEAST
         messages = self.messages if tcp else 2 * MESSAGES_LEAST
         enough = len(sizes) >= messages and min(map(sides.count, (0, 1))) >= side
