@@ -55,7 +55,7 @@ __all__ = ["DETECTOR"]
 
 UDP = 17
 PREFIX, PREFIX_BYTES = 0xC803000C, 12
-HANDSHAKE, HEADER_BYTES, FIRST_RECORD = 0x0100, 4, 0x00000100
+HANDSHAKE, HEADER_BYTES = 0x0100, 4
 NAME = np.frombuffer(b"\x05\x00\x0e\x00ec25519-fhmqvc", np.uint8)
 DATA, OLD_DATA, DATA_LEAST = 0, 2, 24
 NONCE_HIGH_BYTES = 2  # zero for the 2**40 packets that no key lives through

@@ -39,7 +39,7 @@ __all__ = ["DETECTOR"]
 
 UDP = 17
 MAGIC = b"TS\xf0\x9f\x92\xac"
-KEY, NONCE, BOX, LEAST_BYTES = 6, 38, 62, 80
+KEY, NONCE, LEAST_BYTES = 6, 38, 80
 WIRE_TYPES = (1, 2, 3, 4)  # of WireGuard: one of its messages may come first
 WIDTH = 62
 

@@ -30,7 +30,6 @@ __all__ = ["SCENARIOS", "TCP", "UDP", "Scenario", "Stage", "Way", "load", "scena
 
 T = TypeVar("T")
 INNER = "172.16.9.1"  # an address that exists on the server alone: only a tunnel leads there
-INNER6 = "fd00:9::1"
 Ways = Sequence[Way] | Way | None
 Run = Callable[["Stage"], Iterator[Ways]]
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9.]+)+")

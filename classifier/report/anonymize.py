@@ -32,7 +32,6 @@ __all__ = ["Anonymizer"]
 
 KEY_BYTES = 32
 _BLOCK = 16
-_WORD = np.uint64(64)
 # Addresses whose blocks are made at once: 4 MiB of them for IPv6
 _STEP = 2048
 

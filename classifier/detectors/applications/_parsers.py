@@ -20,7 +20,6 @@ _RECORD_HEADER = 5  # RFC 8446 5.1: type, version, length
 _DTLS_HEADER = 13  # RFC 6347 4.1: type, version, epoch, sequence number, length
 _RECORD_MAX = 16384 + 2048  # RFC 5246 6.2.3
 _HANDSHAKE = 22
-_APPLICATION_DATA = 23
 
 
 @inline
