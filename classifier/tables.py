@@ -330,13 +330,13 @@ DIR = np.dtype(
         ("payload_bytes", "i8"),
         ("last_ns", "i8"),
         ("bytes_sumsq", "u8"),
-        ("iat_sumsq", "f8"),  # ns^2
+        ("iat_sumsq", "u8"),  # ns^2, with ``iat_sumsq_high``; stays at its greatest
         ("iat_min", "i8"),  # ns
         ("iat_max", "i8"),
         ("first_ns", "i8"),
         ("flags_low", "u8"),  # counts of FIN SYN RST PSH, 16 bits each, saturating
         ("flags_high", "u8"),  # ACK URG ECE CWR
-        ("missing_bytes", "u8"),  # TCP: bytes that the gaps jumped over
+        ("iat_sumsq_high", "u4"),
         ("payload_packets", "u4"),
         ("bytes_min", "u4"),
         ("bytes_max", "u4"),
@@ -344,7 +344,9 @@ DIR = np.dtype(
         ("retransmissions", "u4"),  # TCP segments that bring nothing beyond next_seq
         ("gaps", "u4"),  # TCP: times that next_seq was jumped over
         ("digest", "u4"),  # of the last packet, to see one captured twice
-        ("kept", "u4"),  # payload bytes kept so far
+        ("missing_low", "u4"),  # TCP: bytes that gaps jumped over; 48 bits, at most
+        ("missing_high", "u2"),
+        ("kept", "u2"),  # payload bytes kept so far
     ],
     align=True,
 )
@@ -361,14 +363,16 @@ FLOW_RECORD = np.dtype(
         ("flow_id", "i8"),
         ("tail", "i4"),  # row of the last kept packet
         ("state", "u2"),  # bits, see flows/_kernels.py
-        ("n_series", "u2"),
+        ("n_series", "u1"),
+        ("parent_high", "u1"),  # 40 bits: the number of the parent + 1, 0 none
         ("first_ns", "i8"),
         ("iat_min", "i8"),
         ("iat_max", "i8"),
-        ("iat_sumsq", "f8"),
-        ("parent", "i8"),
+        ("iat_sumsq", "u8"),  # as in DIR
         ("wrapping", "u8"),
         ("side", "i4", (2,)),  # of a and b: row of its DIR; 0 none; else ~row of its only packet
+        ("iat_sumsq_high", "u4"),
+        ("parent_low", "u4"),
         ("duplicates", "u4"),
         ("icmp", "u2"),
         ("kept", "u2"),  # payload bytes kept so far
@@ -378,24 +382,24 @@ FLOW_RECORD = np.dtype(
 
 
 def _oriented(side: str) -> list[tuple[str, str]]:
-    names = [
-        "packets",
-        "bytes",
-        "payload_bytes",
-        "first_ns",
-        "last_ns",
-        "bytes_sumsq",
-        "iat_sumsq",
-        "iat_min",
-        "iat_max",
-        "payload_packets",
-        "bytes_min",
-        "bytes_max",
-        "retransmissions",
-        "gaps",
-        "missing_bytes",
-    ]
-    return [(f"{side}_{name}", DIR[name].str) for name in names]
+    columns = {
+        "packets": "i8",
+        "bytes": "i8",
+        "payload_bytes": "i8",
+        "first_ns": "i8",
+        "last_ns": "i8",
+        "bytes_sumsq": "u8",
+        "iat_sumsq": "f8",
+        "iat_min": "i8",
+        "iat_max": "i8",
+        "payload_packets": "u4",
+        "bytes_min": "u4",
+        "bytes_max": "u4",
+        "retransmissions": "u4",
+        "gaps": "u4",
+        "missing_bytes": "u8",
+    }
+    return [(f"{side}_{name}", kind) for name, kind in columns.items()]
 
 
 #: An ended flow, oriented, as ``flows`` hands it to the rooms above.

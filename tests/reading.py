@@ -1,12 +1,15 @@
 """Runs captures through the library's engine, and compares the outcome with the reference twins."""
 
+import itertools
+import pickle
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from reference import containers, flows, fragments, packets
 
-from classifier.flows import FlowTable
+from classifier.flows import FlowTable, PartError, PartTable
 from classifier.tables import FlowBatch
 from classifier.wire import Capture, Reassembly, Source, open_capture
 
@@ -83,6 +86,61 @@ def run(
         add(*settled)
     batches.extend(table.finish())
     return collect(batches, ids, table, captures, reassembly.reassembled)
+
+
+Settled = list[tuple[NDArray[np.void], NDArray[np.uint8]]]
+
+
+def run_in_parts(
+    source: Source, cuts: Iterable[int], *, decapsulate: bool = False, **timeouts: float | None
+) -> tuple[Outcome, list[PartError]]:
+    """Read a capture as ``run`` does, and group its packets as ``group_in_parts`` does."""
+    capture = open_capture(source, decapsulate=decapsulate)
+    reassembly = Reassembly(decapsulate=decapsulate)
+    settled: Settled = []
+    for rows, buffer in capture.batches():
+        settled += [(r.copy(), b.copy()) for r, b in reassembly.settle(rows, buffer)]
+    settled += [(r.copy(), b.copy()) for r, b in reassembly.finish()]
+    got, refused = group_in_parts(settled, cuts, **timeouts)
+    got.captures, got.packets_read = [capture], capture.packets_read
+    got.reassembled = reassembly.reassembled
+    return got, refused
+
+
+def group_in_parts(
+    settled: Settled, cuts: Iterable[int], **timeouts: float | None
+) -> tuple[Outcome, list[PartError]]:
+    """Make parts of packets, each without knowledge of the others, and merge them.
+
+    Returns also why parts were refused. They were made again, as what they needed to know was told.
+    """
+    table = FlowTable(**timeouts)
+    places = np.cumsum([0] + [rows.size for rows, _ in settled])
+    edges = sorted({0, *(cut for cut in cuts if cut < places[-1]), int(places[-1])})
+    batches: list[FlowBatch] = []
+    ids: list[int] = []
+    refused: list[PartError] = []
+    for start, stop in itertools.pairwise(edges):
+        again, merged = None, False
+        while not merged:
+            part_table, pieces = PartTable(again=again, **timeouts), []
+            for (rows, buffer), first in zip(settled, places, strict=False):
+                some = rows[max(start - first, 0) : max(stop - first, 0)]
+                part_table.add(some, buffer)
+                pieces.append(some["flow_id"].copy())
+            part = pickle.loads(pickle.dumps(part_table.finish()))
+            try:
+                batches += table.merge(part)
+                merged = True
+            except PartError as error:
+                refused.append(error)
+                if error.again is None:
+                    raise
+                assert again is None or again.keys.size == 0, "taken apart, all can be merged"
+                again = error.again
+        ids += np.append(part.flow_ids, -1)[np.concatenate(pieces)].tolist()
+    batches += table.finish()
+    return collect(batches, ids, table, [], 0), refused
 
 
 def collect(
@@ -197,9 +255,10 @@ def assert_same_flows(
     active_timeout_s: float | None = None,
     step: int | None = None,
     cut: int | None = None,
+    parts: Iterable[int] = (),
     decapsulate: bool = False,
 ) -> None:
-    """Kernel and twin group a capture's packets into the same flows."""
+    """Kernel and twin group a capture's packets into the same flows; or parts of it, cut there."""
     container, rows = twin_packets(data, decapsulate=decapsulate)
     times = [found.ts_ns for found in container.packets]
     rows, reassembled = fragments.reassemble(rows, times, decapsulate=decapsulate)
@@ -208,14 +267,11 @@ def assert_same_flows(
         grouping.add(p, found.ts_ns, found.frame)
         for p, found in zip(rows, container.packets, strict=True)
     ]
-    got = run(
-        data,
-        idle_timeout_s=idle_timeout_s,
-        active_timeout_s=active_timeout_s,
-        step=step,
-        cut=cut,
-        decapsulate=decapsulate,
-    )
+    timeouts = {"idle_timeout_s": idle_timeout_s, "active_timeout_s": active_timeout_s}
+    if parts:
+        got, _ = run_in_parts(data, parts, decapsulate=decapsulate, **timeouts)
+    else:
+        got = run(data, step=step, cut=cut, decapsulate=decapsulate, **timeouts)
     assert got.reassembled == reassembled
     assert got.flow_ids == ids
     assert got.table.fragments == grouping.fragments

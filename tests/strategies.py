@@ -280,3 +280,40 @@ def conversations(draw: st.DrawFn, *, most: int = 60) -> list[f.Record]:
             )
         out.append(f.Record(now, packet))
     return out
+
+
+@st.composite
+def bursts(draw: st.DrawFn, *, most: int = 10) -> list[f.Record]:
+    """Long flows of few endpoints: runs of packets of one direction that go on, lag behind or leap."""
+    out: list[f.Record] = []
+    now, next_seq = f.START, {}
+    gaps = [0, 1, 10**6, 10**9, 10**9, 400 * 10**9, 601 * 10**9, -5000, -3 * 10**9, -700 * 10**9]
+    for _ in range(draw(st.integers(1, most))):
+        now += draw(st.sampled_from(gaps))
+        kind = draw(st.sampled_from(["tcp", "tcp", "tcp", "tcp", "udp", "first", "later"]))
+        back, port = draw(st.booleans()), draw(st.sampled_from([53, 53, 54]))
+        sport, dport = (port, 1000) if back else (1000, port)
+        src, dst = (V4[1], V4[0]) if back else (V4[0], V4[1])
+        size = draw(st.sampled_from([0, 0, 1, 30, 500, 1400]))
+        step = draw(st.sampled_from([0, 1, 1000, 10**6, 10**6, 10**9, 70 * 10**9]))
+        ident = draw(st.sampled_from([0, 7]))
+        flags = draw(st.sampled_from([16, 16, 16, 24, 2, 18, 17, 4]))
+        seq = next_seq.get((port, back), 2**32 - 900)
+        seq += draw(st.sampled_from([0, 0, 0, 0, -1, -3000, -(10**6), 5000, 2**31 + 5, 12345678]))
+        for i in range(draw(st.sampled_from([1, 1, 2, 5, 31, 32, 33, 40, 70]))):
+            now += step if i else 0
+            if kind == "tcp":
+                body = f.tcp(sport, dport, content(seq % 2**32, size), seq=seq, flags=flags)
+                seq += size + (1 if flags & 3 else 0)
+                flags = 16 if flags != 24 else 24
+            else:
+                body = f.udp(sport, dport, bytes(size))
+            later = kind == "later"
+            proto = draw(st.sampled_from([6, 17])) if later else 6 if kind == "tcp" else 17
+            packet = f.ip4(
+                body, proto, src, dst, ident=ident, more=kind == "first", fragment=9 * later
+            )
+            out.append(f.Record(now, packet))
+        if kind == "tcp":
+            next_seq[port, back] = seq
+    return out

@@ -25,12 +25,15 @@ from classifier.flows._kernels import (
     TCP,
     add_first,
     clear_side,
+    missing_bytes,
+    parent_of,
     start_of,
 )
 from classifier.tables import PACKET_LIMIT
 
 GROUP = 32  # flows whose rows are looked up side by side
 _SEQ_LIMIT = np.int64(1) << 31
+_TWO_64 = 18446744073709551616.0
 _SEQ_MASK = (np.int64(1) << 32) - 1
 
 
@@ -135,6 +138,12 @@ def place_payload(packets, start, stop, direction, arena, payload, top):
 
 
 @inline
+def squares_of(r):
+    """Return a sum of squares as the nearest number, the same whatever it was made of."""
+    return np.float64(r.iat_sumsq_high) * _TWO_64 + np.float64(r.iat_sumsq)
+
+
+@inline
 def gather_flow(f, r, o, q, orig):
     """Write a flow's row but for its packets; ``o`` and ``q`` are its two sides."""
     low16 = np.uint64(0xFFFF)
@@ -144,7 +153,7 @@ def gather_flow(f, r, o, q, orig):
     else:
         f.orig_hi, f.orig_lo, f.resp_hi, f.resp_lo = r.a_hi, r.a_lo, r.b_hi, r.b_lo
         f.orig_port, f.resp_port = (r.ports >> np.uint64(16)) & low16, r.ports & low16
-    f.flow_id, f.parent_flow_id = r.flow_id, r.parent
+    f.flow_id, f.parent_flow_id = r.flow_id, parent_of(r)
     f.first_ns, f.last_ns = r.first_ns, r.last_ns
     f.orig_packets, f.resp_packets = o.packets, q.packets
     f.orig_bytes, f.resp_bytes = o.bytes, q.bytes
@@ -152,7 +161,7 @@ def gather_flow(f, r, o, q, orig):
     f.orig_first_ns, f.resp_first_ns = o.first_ns, q.first_ns
     f.orig_last_ns, f.resp_last_ns = o.last_ns, q.last_ns
     f.orig_bytes_sumsq, f.resp_bytes_sumsq = o.bytes_sumsq, q.bytes_sumsq
-    f.orig_iat_sumsq, f.resp_iat_sumsq = o.iat_sumsq, q.iat_sumsq
+    f.orig_iat_sumsq, f.resp_iat_sumsq = squares_of(o), squares_of(q)
     f.orig_iat_min, f.resp_iat_min = o.iat_min, q.iat_min
     f.orig_iat_max, f.resp_iat_max = o.iat_max, q.iat_max
     f.orig_payload_packets, f.resp_payload_packets = o.payload_packets, q.payload_packets
@@ -160,14 +169,14 @@ def gather_flow(f, r, o, q, orig):
     f.orig_bytes_max, f.resp_bytes_max = o.bytes_max, q.bytes_max
     f.orig_retransmissions, f.resp_retransmissions = o.retransmissions, q.retransmissions
     f.orig_gaps, f.resp_gaps = o.gaps, q.gaps
-    f.orig_missing_bytes, f.resp_missing_bytes = o.missing_bytes, q.missing_bytes
+    f.orig_missing_bytes, f.resp_missing_bytes = missing_bytes(o), missing_bytes(q)
     for bit in range(4):
         shift = np.uint64(16 * bit)
         f.orig_flags[bit] = (o.flags_low >> shift) & low16
         f.resp_flags[bit] = (q.flags_low >> shift) & low16
         f.orig_flags[bit + 4] = (o.flags_high >> shift) & low16
         f.resp_flags[bit + 4] = (q.flags_high >> shift) & low16
-    f.iat_min, f.iat_max, f.iat_sumsq = r.iat_min, r.iat_max, r.iat_sumsq
+    f.iat_min, f.iat_max, f.iat_sumsq = r.iat_min, r.iat_max, squares_of(r)
     f.duplicates, f.icmp, f.wrapping = r.duplicates, r.icmp, r.wrapping
     f.proto = proto_of(r)
     f.ip_version = (r.ports >> np.uint64(32)) & np.uint64(0xFF)
@@ -307,7 +316,7 @@ def gather(
             state[GONE_BYTES] += np.int64(r.kept)
             state[DUPLICATES] += np.int64(r.duplicates)
             state[GAPS] += np.int64(o.gaps) + np.int64(q.gaps)
-            state[MISSING_BYTES] += np.int64(o.missing_bytes) + np.int64(q.missing_bytes)
+            state[MISSING_BYTES] += missing_bytes(o) + missing_bytes(q)
             start = stop
     state[GONE_KEPT] += start
     return top

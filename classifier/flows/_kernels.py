@@ -50,8 +50,9 @@ BATCH = 32
     MISSING_BYTES,
     N_DIRS,  # rows of ``dirs`` ever used, with the first two, which are scratch
     N_FREE_DIRS,
+    PART,  # 1: earlier packets may be in another table, see ``_merging_kernels``
     N_STATE,
-) = range(20)
+) = range(21)
 
 MOST_KEPT = 1536
 TCP_HEAD = 2048  # bytes of each direction's stream that are kept
@@ -66,18 +67,23 @@ LATER_FRAGMENT = 2  # bit of KEPT.direction, as of PACKET.fragment
 
 # Bits of FLOW_RECORD.state
 LIVE, ORIG_IS_B, SYN_SEEN, FIN_A, FIN_B, RESET, SEQ_A, SEQ_B = 1, 2, 4, 8, 16, 32, 64, 128
+# In a part: the flow may have begun before it; each packet shall be a flow of its own
+UNSURE, APART = 256, 512
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 TCP, SCTP = 6, 132
 # Not SEED, which differs from run to run: which tombs or fragments collide may not
 TOMB_SEED = np.uint64(0x9AE16A3B2F90404F)
 TOMB_WAYS = 4
+SEVERAL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+MOST_MISSING = (np.int64(1) << 48) - 1
 _EARLY = 3  # packets within which a SYN may come after what it began (reordering)
 _NONE = np.uint64(NO_WRAPPING)
 _SEQ_LIMIT = np.int64(1) << 31
 _SEQ_MASK = (np.int64(1) << 32) - 1
 _ONE = np.uint64(1)
-_LOW32 = np.uint64(0xFFFFFFFF)
+LOW32 = np.uint64(0xFFFFFFFF)
+ALL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 _KEYS_MASK = 4 * BATCH - 1
 _BIT_EACH = np.uint64(0x0001_0001_0001_0001)
 _TOP_EACH = np.uint64(0x8000_8000_8000_8000)
@@ -137,7 +143,7 @@ def same_key(r, key):
 @inline
 def has_tag(slot, h, mask):
     """Tell whether a slot is of this hash, as far as its tag says."""
-    return ((slot ^ (h >> np.uint64(32))) & ~mask & _LOW32) == np.uint64(0)
+    return ((slot ^ (h >> np.uint64(32))) & ~mask & LOW32) == np.uint64(0)
 
 
 @inline
@@ -195,6 +201,9 @@ def adopt_fragment(p, fragments, state):
         p.dst_port = fragments[row, 1] & np.uint64(0xFFFF)
     else:
         state[LATER_FRAGMENTS_ALONE] += 1
+        if fragments[row, 0] == np.uint64(0):  # an earlier part may have seen the first one
+            alone = fragments[row, 2]
+            fragments[row, 2] = h if alone == np.uint64(0) or alone == h else SEVERAL
 
 
 @inline
@@ -225,10 +234,12 @@ def put_start(s, at):
 
 
 @inline
-def append_packet(r, p, direction, digest, before, payload_packets, buf, kept, arena, state):
+def append_packet(
+    r, p, direction, digest, captured, before, payload_packets, buf, kept, arena, state
+):
     """Write down one of the first packets of a flow; return the bytes kept.
 
-    ``before`` and ``payload_packets`` are for ``bytes_to_keep``.
+    ``captured``, ``before`` and ``payload_packets`` are for ``bytes_to_keep``.
     """
     row = state[N_KEPT]
     state[N_KEPT] = row + 1
@@ -245,14 +256,12 @@ def append_packet(r, p, direction, digest, before, payload_packets, buf, kept, a
     s.capture = p.capture
     s.direction = direction | (p.fragment & LATER_FRAGMENT)
     s.tcp_flags = p.tcp_flags
-    start = np.int64(p.payload_start)
-    captured = np.int64(p.payload_stop) - start if not p.fragment & LATER_FRAGMENT else 0
     keep = bytes_to_keep(p.proto, captured, before, payload_packets) if captured > 0 else 0
     at = state[ARENA_TOP]
     put_start(s, at)
     s.kept = keep
     if keep > 0:
-        copy_bytes(buf, start, keep, arena, at)
+        copy_bytes(buf, np.int64(p.payload_start), keep, arena, at)
         state[ARENA_TOP] = at + keep
         r.kept += keep
     return keep
@@ -268,6 +277,18 @@ def add_flags(counts, bits):
             if count == np.uint64(0xFFFF):
                 more &= ~(_ONE << np.uint64(16 * bit))
     return counts + more
+
+
+@inline
+def missing_bytes(side):
+    return (np.int64(side.missing_high) << 32) | np.int64(side.missing_low)
+
+
+@inline
+def put_missing(side, n):
+    n = min(n, MOST_MISSING)
+    side.missing_low = n & 0xFFFFFFFF
+    side.missing_high = n >> 32
 
 
 @inline
@@ -295,7 +316,7 @@ def update_tcp(r, side, p, from_b, later_fragment):
         return
     if ahead > 0 and not flags & SYN:
         side.gaps += 1
-        side.missing_bytes += np.uint64(ahead)
+        put_missing(side, missing_bytes(side) + ahead)
     if length > 0 and ahead + length <= 0:
         side.retransmissions += 1
     elif length > 0 or ahead > 0:
@@ -306,10 +327,24 @@ def update_tcp(r, side, p, from_b, later_fragment):
 def clear_side(side):
     side.packets = side.bytes = side.payload_bytes = 0
     side.first_ns = side.last_ns = side.iat_min = side.iat_max = 0
-    side.bytes_sumsq = side.missing_bytes = side.flags_low = side.flags_high = 0
-    side.iat_sumsq = 0.0
+    side.bytes_sumsq = side.missing_low = side.missing_high = side.flags_low = side.flags_high = 0
+    side.iat_sumsq = side.iat_sumsq_high = 0
     side.payload_packets = side.bytes_min = side.bytes_max = 0
     side.next_seq = side.retransmissions = side.gaps = side.digest = side.kept = 0
+
+
+@inline
+def add_square(r, iat):
+    """Add the square of a time to a sum of 96 bits, of which three days are the most."""
+    time = np.uint64(iat)
+    upper, lower = time >> np.uint64(32), time & LOW32
+    square, middle = time * time, upper * lower
+    high = upper * upper + (middle >> np.uint64(31)) + np.uint64(square < middle << np.uint64(33))
+    low = np.uint64(r.iat_sumsq) + square
+    high += np.uint64(r.iat_sumsq_high) + np.uint64(low < square)
+    if high > LOW32:
+        low, high = ALL, LOW32
+    r.iat_sumsq, r.iat_sumsq_high = low, high
 
 
 @inline
@@ -320,7 +355,7 @@ def update_side(side, p):
         side.bytes_min = side.bytes_max = p.ip_bytes
     else:
         iat = max(ts - side.last_ns, np.int64(0))
-        side.iat_sumsq += np.float64(iat) * np.float64(iat)
+        add_square(side, iat)
         side.iat_min = iat if side.packets == 1 else min(side.iat_min, iat)
         side.iat_max = max(side.iat_max, iat)
         side.first_ns = min(side.first_ns, ts)
@@ -356,17 +391,22 @@ def add_first(r, side, s, tcp):
 
 
 @inline
+def new_dir(free_dirs, state):
+    """Return a row for the statistics of a direction."""
+    if state[N_FREE_DIRS] > 0:
+        state[N_FREE_DIRS] -= 1
+        return np.int64(free_dirs[np.uint64(state[N_FREE_DIRS])])
+    state[N_DIRS] += 1
+    return state[N_DIRS] - 1
+
+
+@inline
 def side_of(r, direction, dirs, free_dirs, kept, tcp, state):
     """Return the row of a direction's statistics, made from its first packet where it has none."""
     row = np.int64(r.side[np.uint64(direction)])
     if row > 0:
         return row
-    if state[N_FREE_DIRS] > 0:
-        state[N_FREE_DIRS] -= 1
-        made = np.int64(free_dirs[np.uint64(state[N_FREE_DIRS])])
-    else:
-        made = state[N_DIRS]
-        state[N_DIRS] += 1
+    made = new_dir(free_dirs, state)
     r.side[np.uint64(direction)] = made
     side = dirs[np.uint64(made)]
     if row < 0:
@@ -448,21 +488,28 @@ def move_tombs(tombs: NDArray[Any], to: NDArray[Any], marks: NDArray[Any]) -> No
 
 
 @inline
-def begin(r, p, key, flow_id, parent, orig_is_b):
+def parent_of(r):
+    return ((np.int64(r.parent_high) << 32) | np.int64(r.parent_low)) - 1
+
+
+@inline
+def begin(r, p, key, flow_id, parent, orig_is_b, unsure):
     """Fill a record for a flow's first packet."""
     swapped = key[SWAPPED] != np.uint64(0)
     r.a_hi, r.a_lo, r.b_hi, r.b_lo = key[A_HI], key[A_LO], key[B_HI], key[B_LO]
     r.ports = key[PORTS]
     r.first_ns = r.last_ns = p.ts_ns
-    r.flow_id, r.parent = flow_id, parent
+    r.flow_id = flow_id
+    r.parent_low = (parent + 1) & 0xFFFFFFFF
+    r.parent_high = (parent + 1) >> 32
     r.tail = -1
     r.n_series = r.duplicates = r.kept = 0
     r.side[0] = r.side[1] = 0
     r.icmp = p.icmp
     r.iat_min = r.iat_max = 0
-    r.iat_sumsq = 0.0
+    r.iat_sumsq = r.iat_sumsq_high = 0
     r.wrapping = p.wrapping
-    state = LIVE
+    state = LIVE | unsure
     if p.proto == TCP and p.tcp_flags & SYN:
         if p.tcp_flags & ACK:
             orig_is_b = not swapped
@@ -492,14 +539,22 @@ def digest_of(p):
 
 
 @inline
+def is_closed(r):
+    """Tell whether a SYN ends the flow, or in a part: may end it, by what came before."""
+    fins = r.state & (FIN_A | FIN_B)
+    if r.state & UNSURE and (fins or not r.state & SYN_SEEN):
+        return True
+    return r.state & RESET != 0 or fins == FIN_A | FIN_B
+
+
+@inline
 def is_over(r, p, idle, active):
     """Tell whether a flow ended before this packet, and whether the packet begins a new one."""
     syn = p.proto == TCP and p.tcp_flags & (SYN | ACK) == SYN
-    closed = r.state & RESET or (r.state & FIN_A and r.state & FIN_B)
     late = (idle >= 0 and p.ts_ns - r.last_ns > idle) or (
         active >= 0 and p.ts_ns - r.first_ns > active
     )
-    return late or (syn and closed), syn
+    return late or r.state & APART != 0 or (syn and is_closed(r)), syn
 
 
 @inline
@@ -531,10 +586,11 @@ def find_or_make(p, key, records, slots, free_records, ended, tombs, marks, idle
             # A SYN begins anew; so it does where the old flow was swept away before
             parent = np.int64(-1) if syn else r.flow_id
             orig_is_b = r.state & ORIG_IS_B != 0
+            unsure = r.state & (UNSURE | APART) if syn else r.state & APART
             end_flow(records, row, ended, state)
             flow_id = state[NEXT_FLOW_ID]
             state[NEXT_FLOW_ID] += 1
-            begin(r, p, key, flow_id, parent, orig_is_b)
+            begin(r, p, key, flow_id, parent, orig_is_b, unsure)
         return row
     if state[N_FREE_RECORDS] > 0:
         state[N_FREE_RECORDS] -= 1
@@ -548,7 +604,10 @@ def find_or_make(p, key, records, slots, free_records, ended, tombs, marks, idle
     orig_is_b = key[SWAPPED] != np.uint64(0)
     th = tomb_hash(key)
     tomb = find_tomb(tombs, th, False) if is_marked(marks, th) else np.int64(-1)
-    if tomb >= 0:
+    unsure = state[PART] * UNSURE
+    if tomb >= 0 and unsure:
+        unsure |= APART  # tombs of a part are the keys that it shall take apart
+    elif tomb >= 0:
         parent = np.int64(tombs[tomb, 1] >> np.uint64(1))
         orig_is_b = tombs[tomb, 1] & np.uint64(1) != np.uint64(0)
         tombs[tomb, 0] = tombs[tomb, 1] = 0
@@ -556,30 +615,35 @@ def find_or_make(p, key, records, slots, free_records, ended, tombs, marks, idle
             parent = np.int64(-1)
     flow_id = state[NEXT_FLOW_ID]
     state[NEXT_FLOW_ID] += 1
-    begin(records[np.uint64(row)], p, key, flow_id, parent, orig_is_b)
+    begin(records[np.uint64(row)], p, key, flow_id, parent, orig_is_b, unsure)
     return row
 
 
 @inline
-def update_flow(p, r, direction, dirs, free_dirs, buf, kept, arena, state):
+def note_time(r, ts, count):
+    """Add a time stamp to those of a flow of ``count`` packets."""
+    iat = max(ts - r.last_ns, np.int64(0))
+    r.iat_min = iat if count == 1 else min(r.iat_min, iat)
+    r.iat_max = max(r.iat_max, iat)
+    add_square(r, iat)
+    r.first_ns = min(r.first_ns, ts)
+    r.last_ns = max(r.last_ns, ts)
+
+
+@inline
+def update_flow(p, r, direction, digest, dirs, free_dirs, buf, kept, arena, state):
     """Add a packet to its flow."""
     p.flow_id = r.flow_id
-    ts = p.ts_ns
     count = np.int64(r.n_series)  # all packets, as far as it matters here
     if count > 0:
-        iat = max(ts - r.last_ns, np.int64(0))
-        r.iat_min = iat if count == 1 else min(r.iat_min, iat)
-        r.iat_max = max(r.iat_max, iat)
-        r.iat_sumsq += np.float64(iat) * np.float64(iat)
-        r.first_ns = min(r.first_ns, ts)
-        r.last_ns = max(r.last_ns, ts)
+        note_time(r, p.ts_ns, count)
     tcp = p.proto == TCP
     if tcp:
         flags = p.tcp_flags
         if (
             flags & (SYN | ACK) == SYN
             and not r.state & SYN_SEEN
-            and r.parent < 0
+            and parent_of(r) < 0
             and count <= _EARLY
         ):
             r.state = (r.state & ~ORIG_IS_B) | SYN_SEEN | (ORIG_IS_B if direction else 0)
@@ -587,17 +651,20 @@ def update_flow(p, r, direction, dirs, free_dirs, buf, kept, arena, state):
             r.state |= FIN_B if direction else FIN_A
         if flags & RST:
             r.state |= RESET
-    digest = digest_of(p)
-    no = np.int64(0)
-    if count < PACKET_LIMIT and r.side[np.uint64(direction)] == 0:
-        append_packet(r, p, direction, digest, no, no, buf, kept, arena, state)
+    captured = np.int64(p.payload_stop) - np.int64(p.payload_start)
+    if p.fragment & LATER_FRAGMENT or count >= PACKET_LIMIT:
+        captured = np.int64(0)
+    # A part writes down the first packet of each direction, however late
+    if count < PACKET_LIMIT + state[PART] and r.side[np.uint64(direction)] == 0:
+        no = np.int64(0)
+        append_packet(r, p, direction, digest, captured, no, no, buf, kept, arena, state)
         r.side[np.uint64(direction)] = ~np.int64(r.tail)
         return
     side = dirs[np.uint64(side_of(r, direction, dirs, free_dirs, kept, tcp, state))]
     if count < PACKET_LIMIT:
         before, packets = np.int64(side.kept), np.int64(side.payload_packets)
         side.kept += append_packet(
-            r, p, direction, digest, before, packets, buf, kept, arena, state
+            r, p, direction, digest, captured, before, packets, buf, kept, arena, state
         )
     add_to_side(r, side, p, direction == 1, tcp, p.fragment & LATER_FRAGMENT != 0, digest)
 
@@ -634,7 +701,7 @@ def update(
     kept : KEPT, written; room for n more
     arena : uint8, written; room for MOST_KEPT bytes of each
     ended : FLOW_RECORD, written; room for n more
-    tombs, fragments : uint64 (t, 2), powers of two, read and written
+    tombs, fragments : uint64 (t, 2) and (t, 3), powers of two, read and written
     marks : uint64, a power of two, read: bits that ``remember`` set
     counts : int64, by Reason, added to
     state : int64 (N_STATE,)
@@ -694,9 +761,9 @@ def update(
             )
             now = max(now, p.ts_ns)
             direction = np.int64(key[SWAPPED])
-            update_flow(
-                p, records[np.uint64(row)], direction, dirs, free_dirs, buf, kept, arena, state
-            )
+            r = records[np.uint64(row)]
+            digest = digest_of(p)
+            update_flow(p, r, direction, digest, dirs, free_dirs, buf, kept, arena, state)
     state[NOW_NS] = now
 
 
@@ -719,7 +786,7 @@ def compact(
     state : int64 (N_STATE,)
     """
     kept, kept_to, arena, arena_to = borrow(kept), borrow(kept_to), borrow(arena), borrow(arena_to)
-    path = np.empty(PACKET_LIMIT, np.int64)
+    path = np.empty(PACKET_LIMIT + 1, np.int64)
     top, size = np.int64(0), np.int64(0)
     for row in range(state[N_RECORDS]):
         r = records[np.uint64(row)]

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from classifier.flows import _kernels as k
 from classifier.flows.memory import Pages
 from classifier.tables import DIR, FLOW, FLOW_RECORD, KEPT, PACKET_LIMIT, SERIES, FlowBatch
 from classifier.wire import Capture
+
+if TYPE_CHECKING:
+    from classifier.flows.merging import Part
 
 __all__ = ["FlowTable"]
 
@@ -95,10 +98,11 @@ class FlowTable:
         self._tombs = _all_ready(2 * k.TOMB_WAYS, np.dtype(np.uint64)).array.reshape(-1, 2)
         self._marks: NDArray[Any] = np.zeros(1, np.uint64)
         self._n_tombs = 0
-        self._fragments = np.zeros((FRAGMENTS, 2), np.uint64)
+        self._fragments = np.zeros((FRAGMENTS, 3), np.uint64)
         self._swept_ns = np.iinfo(np.int64).min
         self._packets = 0
         self._packets_swept = 0
+        self._merged = False  # parts: sweeps were not where they would have been
 
     @property
     def live(self) -> int:
@@ -109,6 +113,11 @@ class FlowTable:
     def flows(self) -> int:
         """Flows seen so far, live or ended."""
         return int(self._state[k.NEXT_FLOW_ID])
+
+    @property
+    def now_ns(self) -> int:
+        """Greatest time stamp so far."""
+        return int(self._state[k.NOW_NS])
 
     @property
     def duplicates(self) -> int:
@@ -150,6 +159,11 @@ class FlowTable:
         buffer : ndarray of uint8
             What their payload fields index.
         """
+        if self._merged and lateness(packets, self.now_ns) > self._idle_ns >= 0:
+            raise ClassifierError(
+                "time stamps run back by more than the idle timeout, after parts were merged",
+                remedy="add all packets to one table",
+            )
         batches: list[FlowBatch] = []  # not before all packets know their flows
         first = 0
         while first < packets.size:
@@ -162,7 +176,8 @@ class FlowTable:
         yield from batches
 
     def _add(self, packets: NDArray[np.void], buffer: NDArray[np.uint8]) -> None:
-        self._reserve(packets.size)
+        n = packets.size
+        self._reserve(n, n, n, n * k.MOST_KEPT)
         k.update(packets, buffer, *self._arrays(), self._idle_ns, self._active_ns)
         self._packets += packets.size
 
@@ -177,12 +192,13 @@ class FlowTable:
         most_bytes : int
             How much of the file to read, to a buffer more.
         """
-        stretch = capture.stretch()
+        stretch = capture.stretch() if not self._merged else None
         if stretch is None:
             return
         from classifier.flows import _stretch_kernels
 
-        self._reserve(stretch.rows.size)
+        n = stretch.rows.size
+        self._reserve(n, n, n, n * k.MOST_KEPT)
         read = _stretch_kernels.read_pcapng if capture.is_pcapng else _stretch_kernels.read_pcap
         added = read(
             *stretch,
@@ -220,6 +236,31 @@ class FlowTable:
             self._state,
         )
 
+    def merge(self, part: "Part") -> Iterator[FlowBatch]:
+        """Add what a part was made of, as if its packets were added here; yield flows that ended.
+
+        Parameters
+        ----------
+        part : Part
+            Of the packets that follow those that were added or merged so far. ``part.flow_ids`` is
+            written: what ``flow_id`` of its packets stands for.
+
+        Raises
+        ------
+        PartError
+            If the outcome would not be exactly that of adding the packets. The table is as it was:
+            they can be added, or made a part again with ``again`` of the error, if that is not None.
+        """
+        from classifier.flows.merging import merge
+
+        merge(self, part)
+        return self._ended_by_merging()
+
+    def _ended_by_merging(self) -> Iterator[FlowBatch]:
+        yield from self._flush()
+        if self._merged and self._idle_ns >= 0:
+            yield from self._sweep(self.now_ns - 2 * self._idle_ns)
+
     def finish(self) -> Iterator[FlowBatch]:
         """End all flows and yield them."""
         yield from self._flush()
@@ -235,8 +276,8 @@ class FlowTable:
         self._slots.array[:] = 0
         self._compact()
 
-    def _reserve(self, n: int) -> None:
-        """Make room for what ``n`` packets may add."""
+    def _reserve(self, n: int, n_dirs: int, n_kept: int, n_bytes: int) -> None:
+        """Make room for so many more flows, live or ended, directions, kept rows and bytes."""
         state = self._state
         used, live = int(state[k.N_RECORDS]), int(state[k.N_LIVE])
         if used + n > self._records.array.size:
@@ -245,8 +286,8 @@ class FlowTable:
             self._free_records = _grown(self._free_records, used, size)
         self._records.prepare(used)
         used = int(state[k.N_DIRS])
-        if used + n > self._dirs.array.size:
-            size = max(used + n, self._dirs.array.size * 3 // 2)
+        if used + n_dirs > self._dirs.array.size:
+            size = max(used + n_dirs, self._dirs.array.size * 3 // 2)
             self._dirs = _grown(self._dirs, used, size)
             self._free_dirs = _grown(self._free_dirs, used, size)
         self._dirs.prepare(used)
@@ -256,18 +297,18 @@ class FlowTable:
                 size *= 2
             self._rebuild(size)
         used = int(state[k.N_KEPT])
-        if used + n > self._kept.array.size:
-            size = max(used + n, self._kept.array.size * 3 // 2)
+        if used + n_kept > self._kept.array.size:
+            size = max(used + n_kept, self._kept.array.size * 3 // 2)
             self._kept = _grown(self._kept, used, size)
         self._kept.prepare(used)
         used = int(state[k.ARENA_TOP])
-        if used + n * k.MOST_KEPT > self._arena.array.size:
-            size = max(used + n * k.MOST_KEPT, self._arena.array.size * 3 // 2)
+        if used + n_bytes > self._arena.array.size:
+            size = max(used + n_bytes, self._arena.array.size * 3 // 2)
             self._arena = _grown(self._arena, used, size)
         self._arena.prepare(used)
         used = int(state[k.N_ENDED])
         if used + n > self._ended.size:
-            larger = _all_ready(used + n + BATCH_FLOWS, FLOW_RECORD).array
+            larger = _all_ready(max(used + n, used * 3 // 2) + BATCH_FLOWS, FLOW_RECORD).array
             larger[:used] = self._ended[:used]
             self._ended = larger
 
@@ -326,7 +367,7 @@ class FlowTable:
         # Half, as each packet may have added a record: else a scan would never be swept
         if 2 * (self._packets - self._packets_swept) < self._state[k.N_RECORDS]:
             return
-        now = int(self._state[k.NOW_NS])
+        now = self.now_ns
         if now - self._swept_ns > self._idle_ns // 2:
             self._packets_swept = self._packets
             self._swept_ns = now
@@ -357,12 +398,21 @@ class FlowTable:
         rows = self._records.array[: self._state[k.N_RECORDS]]
         swept = (rows["last_ns"] < before_ns) & (rows["state"] & k.LIVE != 0)
         self._n_tombs += int(np.count_nonzero(swept))
-        size = min(1 << (32 * self._n_tombs).bit_length(), TOMBS)
+        self._grow_tombs(self._n_tombs)
+
+    def _grow_tombs(self, n: int) -> None:
+        """Make room for so many tombs."""
+        size = min(1 << (32 * n).bit_length(), TOMBS)
         if size > len(self._tombs):
             old = self._tombs
             self._tombs = _all_ready(2 * size, np.dtype(np.uint64)).array.reshape(-1, 2)
             self._marks = np.zeros(max(size // 256, 1), np.uint64)
             k.move_tombs(old, self._tombs, self._marks)
+
+    def bury(self, keys: NDArray[np.uint64]) -> None:
+        """Make tombs of these hashes: in a part, each packet with such a key is taken apart."""
+        self._grow_tombs(keys.size)
+        k.move_tombs(np.stack([keys, np.ones_like(keys)], axis=1), self._tombs, self._marks)
 
     def _flush(self) -> Iterator[FlowBatch]:
         n = int(self._state[k.N_ENDED])
@@ -390,6 +440,15 @@ class FlowTable:
             payload,
         )
         return FlowBatch(flows, packets, payload[:used])
+
+
+def lateness(packets: NDArray[np.void], now_ns: int) -> int:
+    """Return by how much the packets' time stamps run back at most, also behind ``now_ns``."""
+    times = packets["ts_ns"][packets["reason"] == 0]
+    if times.size == 0:
+        return 0
+    greatest = np.maximum(np.maximum.accumulate(times), now_ns)
+    return int((greatest - times).max())
 
 
 def _timeout_ns(name: str, seconds: float | None) -> int:
