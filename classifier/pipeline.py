@@ -10,7 +10,9 @@ import contextlib
 import glob
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from classifier.detectors import Detector
     from classifier.flows import FlowTable
+    from classifier.flows.parts import PartRead
     from classifier.model import PairBook
     from classifier.model.learned import Scorer
     from classifier.policy import Policy
@@ -45,6 +48,7 @@ _BATCHES_SOON = 4  # judged before reading must share its processor with hashing
 _STRETCH = (
     1 << 25
 )  # bytes that are read before others have a word; 15 ms, or longer from a slow disk
+_MOST_THREADS = 256
 #: The model that ``default`` means.
 DEFAULT_MODEL = "lab"
 
@@ -65,6 +69,7 @@ class Options:
     separate: bool = False
     threshold: float = 0.5
     max_flows: int = 1_000_000
+    threads: int = 1
 
     def described(self) -> dict[str, object]:
         """Return the options as plain values for ``meta``."""
@@ -119,6 +124,11 @@ def checked_settings(**settings: Any) -> Options:
     for name in ("decapsulate", "separate"):
         value = settings.get(name, False)
         must_be(name, value, (bool, np.bool_), "True or False", "classify", none=False)
+    threads = settings.get("threads", 1)
+    must_be("threads", threads, (int, np.integer), "a whole number", "classify", none=False)
+    if not 1 <= threads <= _MOST_THREADS:
+        remedy = f"give a number from 1 to {_MOST_THREADS}"
+        raise ClassifierError(f"threads={threads} is no number of threads", remedy=remedy)
     threshold = settings.get("threshold", 0.5)
     if threshold is None or not 0 < threshold <= 1:
         raise ClassifierError(
@@ -305,6 +315,7 @@ class Reading:
     _taken_ahead: bool = False
     _capture: Capture | None = None  # the one at hand
     _ahead: "Ahead[FlowBatch] | None" = None
+    _stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         """Put the captures in order and open the books."""
@@ -347,11 +358,15 @@ class Reading:
         try:
             yield
         finally:
+            self._stop.set()
             self._ahead.close()
             self._ahead = None
 
     def batches(self) -> Generator["FlowBatch", None, None]:
         """Yield ended flows; ``flow_id`` is dense over all captures, but batches are in no order."""
+        if self._in_parts:
+            yield from self._batches_of_parts()
+            return
         table, reassembly = self._new_table(), self._new_reassembly()
         offset = 0
         for source in self.sources:
@@ -369,6 +384,48 @@ class Reading:
                 table, reassembly = self._new_table(), self._new_reassembly()
         for batch in self._close(table, reassembly, offset):
             yield _shifted(batch, offset)
+
+    @property
+    def _in_parts(self) -> bool:
+        """Whether captures are read by several threads: each may have to be read again."""
+        many = self.options.threads > 1 and len(self.sources) > 1
+        alike = not self.options.separate and self.pairs is None
+        return many and alike and all(map(_is_at_hand, self.sources))
+
+    def _batches_of_parts(self) -> Generator["FlowBatch", None, None]:
+        """Read captures in threads, each as a part, and merge these: the same flows."""
+        from classifier.flows.parts import Merger
+
+        options = self._table_options()
+        merger = Merger(self._stop, decapsulate=self.options.decapsulate, **options)
+        pool = ThreadPoolExecutor(self.options.threads)
+        waiting = deque[Future["PartRead"]]()
+        reassembled = 0
+        try:
+            for i, source in enumerate(self.sources):
+                # One that was read waits for each that is: they differ in size
+                for other in self.sources[i + len(waiting) : i + 2 * self.options.threads]:
+                    waiting.append(pool.submit(merger.read, other))
+                read = waiting.popleft().result()
+                read, batches = merger.merge(source, len(self.captures), read)
+                reassembled += read.reassembled
+                if read.error is not None:
+                    self._fail(read.error)
+                else:
+                    self.accounting["captures_read"] += 1
+                if read.capture is not None:
+                    self.captures.append(read.capture.name)
+                    self.opened.append(source)
+                    self._add_capture(read.capture)
+                self._position = self._done_bytes
+                if not self._taken_ahead:
+                    self._show()
+                yield from batches
+        finally:
+            self._stop.set()
+            pool.shutdown(cancel_futures=True)
+        yield from self._close(merger.table, merger.closing(), 0)
+        self.accounting["fragments_reassembled"] += reassembled
 
     def _ended(
         self,
@@ -433,11 +490,11 @@ class Reading:
     def _new_table(self) -> "FlowTable":
         from classifier.flows import FlowTable
 
-        return FlowTable(
-            idle_timeout_s=self.options.idle_timeout_s,
-            active_timeout_s=self.options.active_timeout_s,
-            max_flows=self.options.max_flows,
-        )
+        return FlowTable(**self._table_options())
+
+    def _table_options(self) -> dict[str, Any]:
+        names = ("idle_timeout_s", "active_timeout_s", "max_flows")
+        return {name: getattr(self.options, name) for name in names}
 
     def _new_reassembly(self) -> Reassembly:
         return Reassembly(decapsulate=self.options.decapsulate)
@@ -593,6 +650,7 @@ def iter_flows(
     decapsulate: bool = False,
     separate: bool = False,
     threshold: float = 0.5,
+    threads: int = 1,
     progress: Progress | None = None,
 ) -> Iterator["pa.RecordBatch"]:
     """Yield flows as they end, in constant memory.
@@ -601,7 +659,7 @@ def iter_flows(
     ----------
     captures, registry, policy, model, detectors, local, at
         As for ``classify``.
-    idle_timeout_s, active_timeout_s, decapsulate, separate, threshold
+    idle_timeout_s, active_timeout_s, decapsulate, separate, threshold, threads
         As for ``classify``.
     progress : callable, optional
         Called with (bytes read so far, bytes in all).
@@ -630,6 +688,7 @@ def iter_flows(
         decapsulate=decapsulate,
         separate=separate,
         threshold=threshold,
+        threads=threads,
     )
     return _warned(Reading(sources, options, progress))
 

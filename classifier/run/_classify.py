@@ -53,6 +53,7 @@ def classify(
     decapsulate: bool = False,
     separate: bool = False,
     threshold: float = 0.5,
+    threads: int = 1,
     progress: bool | Progress | None = None,
 ) -> Run:
     """Read captures, identify VPN flows, look them up in a register and apply a policy.
@@ -85,6 +86,9 @@ def classify(
         Keep the flows of several captures apart.
     threshold : float
         ``vpn_probability`` from which ``is_vpn`` holds.
+    threads : int
+        How many of several captures are read at a time; the rows are the same, but all flows of as many
+        captures are in memory.
     progress : bool or callable, optional
         A bar on the terminal or in the notebook where left out; False for none; or a function of
         (bytes read so far, bytes in all).
@@ -115,6 +119,7 @@ def classify(
         "decapsulate": decapsulate,
         "separate": separate,
         "threshold": threshold,
+        "threads": threads,
     }
     known = None
 

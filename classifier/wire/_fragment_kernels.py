@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from classifier._jit import borrow, inline, kernel
 from classifier._jit import copy_bytes as copy_stretch
 from classifier.wire._packet_kernels import byte, open_layers, read_transport
+from classifier.wire.fragments import MOST_ROWS
 
-# A group ends so many rows or captured bytes after its first row, and has no piece so much later
-MOST_ROWS = 4096
+# A group ends MOST_ROWS rows or so many bytes after its first row, and has no piece so much later
 MOST_BYTES = 4 << 20
 MOST_NS = 30_000_000_000  # within RFC 791's 15 s and RFC 8200's 60 s; what Linux takes
 MOST_PIECES = 128  # a datagram of 64 KiB in pieces for the least MTU that IPv4 hosts use, 576 bytes

@@ -12,15 +12,35 @@ it did not, its rows stay as they were read, later ones with the ports of the fi
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classifier.tables import PACKET
 
-__all__ = ["Reassembly"]
+__all__ = ["MOST_ROWS", "Held", "Reassembly"]
 
+#: Packets after a fragment within which the rest of its datagram must come.
+MOST_ROWS = 4096
 MOST_BETWEEN = 256  # rows, which take as long to copy as one look at what is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Packets that cannot be handed out before others came: what ``Reassembly`` may go on with.
+
+    Attributes
+    ----------
+    packets : ndarray of PACKET, shape (n,)
+    buffer : ndarray of uint8
+    positions : ndarray of int64, shape (n,)
+        Captured bytes up to each packet.
+    """
+
+    packets: NDArray[np.void]
+    buffer: NDArray[np.uint8]
+    positions: NDArray[np.int64]
 
 
 class _Store:
@@ -75,6 +95,8 @@ class Reassembly:
     ----------
     decapsulate : bool
         Make rows of what whole datagrams carry, as ``open_capture`` does of whole packets.
+    held : Held, optional
+        What another one held in the end.
 
     Attributes
     ----------
@@ -84,7 +106,7 @@ class Reassembly:
         Whether there are rows to be handed out before any are read.
     """
 
-    def __init__(self, *, decapsulate: bool = False) -> None:
+    def __init__(self, *, decapsulate: bool = False, held: Held | None = None) -> None:
         self.reassembled = 0
         self.waiting = False
         self._decapsulate = decapsulate
@@ -92,6 +114,10 @@ class Reassembly:
         self._looked_at = (0, 0)  # rows and bytes that were kept when last looked at
         # Other data than the capture's author can know, so that no capture can make keys collide
         self._seed = int.from_bytes(os.urandom(8), "little") >> 1
+        if held is not None:
+            self._store.append(held.packets, held.buffer)
+            self._store.position[: self._store.n] = held.positions
+            self.waiting = True
 
     def settle(
         self, packets: NDArray[np.void], buffer: NDArray[np.uint8]
@@ -139,6 +165,20 @@ class Reassembly:
         """Yield what is left; no more packets come."""
         if self._store.n:
             yield from self._assemble(final=True)
+
+    def hold(self) -> Iterator[tuple[NDArray[np.void], NDArray[np.uint8]]]:
+        """Yield what needs no packets but those that came; ``held`` is then the rest."""
+        if self._store.n:
+            yield from self._assemble(final=False)
+
+    @property
+    def held(self) -> Held | None:
+        """Packets that were not handed out; None where there are none."""
+        store = self._store
+        if store.n == 0:
+            return None
+        packets, buffer = store.rows[: store.n].copy(), store.buffer[: store.top].copy()
+        return Held(packets, buffer, store.position[: store.n].copy())
 
     def _assemble(self, *, final: bool) -> Iterator[tuple[NDArray[np.void], NDArray[np.uint8]]]:
         from classifier.wire import _fragment_kernels as k
