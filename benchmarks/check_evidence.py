@@ -132,7 +132,19 @@ def _acknowledged(a: Frame, b: Frame, _: re.Match[str]) -> bool:
                 return True
             if int(session, 0).to_bytes(8, "big") in other.payload[9:]:
                 return bool(other.all("openvpn.opcode"))
+        # Behind a proxy's greeting nothing is dissected: length, opcode, session id over TCP
+        if not one.all("openvpn.opcode") and one.payload[3:11] in other.payload[11:]:
+            return len(one.payload) > 10
     return False
+
+
+def _same_spi(a: Frame, b: Frame, words: re.Match[str]) -> bool:
+    """Check by the dissector, or over TCP, whose prefix it does not know, by the bytes."""
+    if not a.one("isakmp.ispi"):
+        first = a.payload.removeprefix(b"IKETCP")
+        return first[6:14] == b.payload[6:14] and first[23] >> 4 == int(words[1])
+    same = a.one("isakmp.ispi") == b.one("isakmp.ispi")
+    return same and b.number("isakmp.version") >> 4 == int(words[1])
 
 
 def _same_index(a: Frame, b: Frame, _: re.Match[str]) -> bool:
@@ -176,7 +188,9 @@ def _kcp(a: Frame, b: Frame, words: re.Match[str]) -> bool:
 
 def _http(a: Frame, b: Frame, words: re.Match[str]) -> bool:
     code = words.groupdict().get("code")
-    return a.one("http.request.method") == "CONNECT" and (not code or code in b.all(CODE))
+    # A request in two segments is dissected in the second
+    asked = a.one("http.request.method") == "CONNECT" or a.payload.startswith(b"CONNECT ")
+    return asked and (not code or code in b.all(CODE))
 
 
 def _exchange(a: Frame, b: Frame, words: re.Match[str]) -> bool:
@@ -218,8 +232,7 @@ CHECKS = (
     Check("openvpn", "control messages|client reset", "openvpn", _mostly(CONTROL)),
     Check("openvpn", "data messages one behind the other", "", has("tcp.len")),
     Check("openvpn", "data messages", "openvpn", _mostly(DATA)),
-    Check("ike", r"IKEv(\d) message", "isakmp udpencap", lambda a, b, w: a.one("isakmp.ispi") == (
-        b.one("isakmp.ispi")) and b.number("isakmp.version") >> 4 == int(w[1])),
+    Check("ike", r"IKEv(\d) message", "isakmp udpencap tcpencap", _same_spi),
     Check("ike", "IKETCP", "", begins(b"IKETCP")),
     Check("ipsec-esp", r"SPI (0x\w+)", "", quoted("esp.spi")),
     Check("ipsec-esp", "ESP packets from both", "", has("esp.spi")),
@@ -251,6 +264,7 @@ CHECKS = (
     Check("anyconnect", "DTLS hello|DTLS of the version", "dtls", has("dtls.handshake.type")),
     Check("tor|tls-in-tls", "", "tls", lambda a, b, _: b"\x17\x03" in b.payload or bool(
         b.all("tls.record.content_type") or b.payload)),
+    Check("ssh-tunnel", r"login (\d+) bytes", "ssh", quoted("tcp.len")),
     Check("tailscale", "", "", begins(b"TS\xf0\x9f\x92\xac")),
     Check("tinc", "first line", "", begins(b"0 ")),
     Check("n2n", "", "", begins(b"\x01", b"\x02", b"\x03")),
