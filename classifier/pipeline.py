@@ -12,7 +12,6 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,8 @@ from classifier.wire import Capture, Reassembly, Source, open_capture, order_cap
 from classifier.wire.reasons import REASONS
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -45,9 +46,7 @@ _PACKET_BYTES = 1500  # packets of a capture are at least its size by this, but 
 _MUCH = 1 << 24  # bytes; reading them takes 10 ms
 _BATCHES_AHEAD = 1
 _BATCHES_SOON = 4  # judged before reading must share its processor with hashing
-_STRETCH = (
-    1 << 25
-)  # bytes that are read before others have a word; 15 ms, or longer from a slow disk
+_STRETCH = 1 << 25  # bytes read before others have a word: 15 ms, longer from a slow disk
 _MOST_THREADS = 256
 #: The model that ``default`` means.
 DEFAULT_MODEL = "lab"
@@ -394,12 +393,14 @@ class Reading:
 
     def _batches_of_parts(self) -> Generator["FlowBatch", None, None]:
         """Read captures in threads, each as a part, and merge these: the same flows."""
+        from concurrent.futures import ThreadPoolExecutor  # takes 16 ms to import
+
         from classifier.flows.parts import Merger
 
         options = self._table_options()
         merger = Merger(self._stop, decapsulate=self.options.decapsulate, **options)
         pool = ThreadPoolExecutor(self.options.threads)
-        waiting = deque[Future["PartRead"]]()
+        waiting: deque[Future[PartRead]] = deque()
         reassembled = 0
         try:
             for i, source in enumerate(self.sources):
