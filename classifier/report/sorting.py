@@ -63,7 +63,7 @@ class Sorter:
         self._parent = folder
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._kept: list[pa.RecordBatch] = []
-        self._in_order = True
+        self._is_sorted = True
         self._rows = 0
         self._bytes = 0
         self._runs: list[Path] = []
@@ -96,7 +96,7 @@ class Sorter:
         if not batch.num_rows:
             return
         self._kept.append(batch)
-        self._in_order = False
+        self._is_sorted = False
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
         if self._rows >= self._limit_rows or self._bytes >= self._limit_bytes:
@@ -111,9 +111,9 @@ class Sorter:
             If a temporary file cannot be read.
         """
         if not self._runs:
-            if not self._in_order:  # they may be asked for again
+            if not self._is_sorted:  # they may be asked for again
                 self._kept = self._sorted().to_batches(max_chunksize=self._window_rows)
-                self._in_order = True
+                self._is_sorted = True
             yield from self._kept
             return
         if self._kept:

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier._jit import borrow, inline, kernel
-from classifier._jit import copy_bytes as copy_stretch
 from classifier.wire._packet_kernels import byte, open_layers, read_transport
 from classifier.wire.fragments import MOST_ROWS
 
@@ -392,7 +391,7 @@ def hold(
         q.payload_stop = top + max(np.int64(p.payload_stop) - first, np.int64(0))
         if p.flow_id >= 0:
             q.flow_id = np.int64(p.flow_id) + ((top - first) << 30)
-    copy_stretch(buf, first, stop - first, held, top)
+    copy_bytes(buf, first, held, top, stop - first)
     return top + stop - first, count, n_bytes
 
 

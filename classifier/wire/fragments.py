@@ -1,8 +1,8 @@
 """Puts fragmented IP datagrams together, between reading and flows.
 
-How this works: rows without fragments pass through untouched, those between two also. From the first on whose
-datagram is neither whole nor given up, rows are kept and handed out later, in their order, with the
-rows after them; so a datagram may end in another buffer, or in another file, than it began. What
+How this works: rows without fragments pass through untouched, also those between distant ones. From
+the first fragment on whose datagram is neither whole nor given up, rows are kept and handed out
+later, in their order, with the rows after them; so a datagram may end in another buffer, or in another file, than it began. What
 is kept is bounded (4,096 rows, 4 MiB), whatever the input is.
 
 Every fragment stays a row with its true size. Where a datagram came whole, the row that completes it
