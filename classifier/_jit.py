@@ -347,14 +347,11 @@ def _numba() -> Any:
 
 
 def _cells_of(function: FunctionType, compiled: bool) -> tuple[CellType, ...] | None:
-    """Return what a function has of the one around it, with kernels in one version."""
+    """Return what a function has of the one around it, with kernels and helpers in one version."""
     cells = function.__closure__
     if cells is None:
         return None
-    values = [cell.cell_contents for cell in cells]
-    return tuple(
-        CellType(_version(v.function, compiled) if isinstance(v, Kernel) else v) for v in values
-    )
+    return tuple(CellType(_in_version(cell.cell_contents, compiled)) for cell in cells)
 
 
 _NAMES: dict[tuple[str, bool], dict[str, Any]] = {}
@@ -367,14 +364,20 @@ def _names_of(module: str, compiled: bool) -> dict[str, Any]:
         return _NAMES[module, compiled]
     names = _NAMES[module, compiled] = dict(vars(sys.modules[module]))
     for name, value in list(names.items()):
-        function = value.function if isinstance(value, Kernel) else value
-        if compiled and any(function is stand_in for stand_in in _STAND_INS):
-            from classifier import _intrinsics
-
-            names[name] = getattr(_intrinsics, function.__name__)
-        elif isinstance(value, Kernel) or (isinstance(value, FunctionType) and value in _HELPERS):
-            names[name] = _version(function, compiled)
+        names[name] = _in_version(value, compiled)
     return names
+
+
+def _in_version(value: Any, compiled: bool) -> Any:
+    """Return a kernel or helper in a version, and anything else as it is."""
+    function = value.function if isinstance(value, Kernel) else value
+    if compiled and any(function is stand_in for stand_in in _STAND_INS):
+        from classifier import _intrinsics
+
+        return getattr(_intrinsics, function.__name__)
+    if isinstance(value, Kernel) or (isinstance(value, FunctionType) and value in _HELPERS):
+        return _version(function, compiled)
+    return value
 
 
 # An object file is named by all that it was made of: the code of the kernel and of what it calls,

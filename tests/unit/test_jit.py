@@ -232,6 +232,12 @@ def test_arrays_of_other_types_get_code_of_their_own() -> None:
 
 @pytest.mark.usefixtures("compiled")
 @kernel
+def squared(value):
+    """Return the square of a number."""
+    return value * value
+
+
+@kernel
 def weigh(pair, table, factor, big, wanted):
     """Read arguments of every kind."""
     total = factor * big
@@ -253,6 +259,29 @@ def test_arguments_of_every_kind_arrive(order: str, rows: int) -> None:
         found = weigh(*given)
     assert found == expected
     assert weigh.bound_alone
+
+
+def adder(step: object) -> Kernel:
+    @kernel
+    def add(values, out):
+        """Add up what a step makes of each value."""
+        for i in range(values.size):
+            out[0] += step(values[i])
+
+    return add
+
+
+@pytest.mark.parametrize("run_plain", [True, False])
+def test_a_kernel_may_close_over_helpers_and_kernels(run_plain: bool) -> None:
+    found = []
+    for step in (doubled, squared):
+        out = np.zeros(1, np.int64)
+        add = adder(step)
+        with plain(run_plain):
+            add(np.array([1, 2, 5], np.int64), out)
+        assert add.bound_alone
+        found.append(int(out[0]))
+    assert found == [16, 30]
 
 
 def test_memory_that_kernels_take_is_given_back() -> None:
