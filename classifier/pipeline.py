@@ -48,6 +48,7 @@ _BATCHES_AHEAD = 1
 _BATCHES_SOON = 4  # judged before reading must share its processor with hashing
 _STRETCH = 1 << 25  # bytes read before others have a word: 15 ms, longer from a slow disk
 _MOST_THREADS = 256
+_MOST_WAIT_S = 0.2
 #: The model that ``default`` means.
 DEFAULT_MODEL = "lab"
 
@@ -294,8 +295,8 @@ class Reading:
     pairs : PairBook or None
         Where one is given, it sees the packets before their flows come out of ``batches``.
     idle : threading.Event
-        Set when flows are waited for the first time, or some batches of them are judged: from then
-        on another thread does not take reading its processor.
+        Set when all is read, flows are waited for the first time, or some batches of them are judged:
+        from then on another thread does not take reading its processor.
     """
 
     sources: list[Source]
@@ -315,6 +316,7 @@ class Reading:
     _capture: Capture | None = None  # the one at hand
     _ahead: "Ahead[FlowBatch] | None" = None
     _stop: threading.Event = field(default_factory=threading.Event)
+    _under_way: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         """Put the captures in order and open the books."""
@@ -353,13 +355,20 @@ class Reading:
             return
         self._taken_ahead = True
         show = self.progress and self._show
-        self._ahead = Ahead(self.batches(), _BATCHES_AHEAD, show, self.idle.set)
+        self._ahead = Ahead(self._noted_batches(), _BATCHES_AHEAD, show, self.idle.set)
         try:
+            self._under_way.wait(_MOST_WAIT_S)
             yield
         finally:
             self._stop.set()
             self._ahead.close()
             self._ahead = None
+
+    def _noted_batches(self) -> Generator["FlowBatch", None, None]:
+        try:
+            yield from self.batches()
+        finally:
+            self._under_way.set()
 
     def batches(self) -> Generator["FlowBatch", None, None]:
         """Yield ended flows; ``flow_id`` is dense over all captures, but batches are in no order."""
@@ -381,6 +390,7 @@ class Reading:
                     self.pairs.forget()
                 offset += table.flows
                 table, reassembly = self._new_table(), self._new_reassembly()
+        self.idle.set()
         for batch in self._close(table, reassembly, offset):
             yield _shifted(batch, offset)
 
@@ -425,6 +435,7 @@ class Reading:
         finally:
             self._stop.set()
             pool.shutdown(cancel_futures=True)
+        self.idle.set()
         yield from self._close(merger.table, merger.closing(), 0)
         self.accounting["fragments_reassembled"] += reassembled
 
@@ -447,6 +458,7 @@ class Reading:
 
     def _read_on(self, table: "FlowTable", reassembly: Reassembly) -> Iterator["FlowBatch"]:
         """Take as much of the capture at hand as nobody but the table must look at."""
+        self._under_way.set()
         capture = self._capture
         if capture is None or self.pairs is not None:
             return
@@ -516,7 +528,12 @@ class Reading:
         try:
             for packets, buffer in capture.batches():
                 self._tell(capture)
-                yield from reassembly.settle(packets, buffer)
+                waiting = False
+                for settled in reassembly.settle(packets, buffer):
+                    waiting = reassembly.waiting
+                    yield settled
+                if waiting and not reassembly.waiting:  # from here on a stretch can be read
+                    yield packets[:0], buffer
         except CaptureError as error:
             self._fail(error)
         else:
@@ -541,6 +558,7 @@ class Reading:
         self.problems.extend(capture.damage)
         self.accounting["packets_read"] += capture.packets_read
         self.accounting["timestamps_clamped"] += capture.clamped
+        self.accounting["fragments_reassembled"] += capture.reassembled
         self.accounting["captures_damaged"] += len(capture.damage) > 0
 
     def _close(

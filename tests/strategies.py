@@ -317,3 +317,32 @@ def bursts(draw: st.DrawFn, *, most: int = 10) -> list[f.Record]:
         if kind == "tcp":
             next_seq[port, back] = seq
     return out
+
+
+@st.composite
+def fragmented(draw: st.DrawFn, *, opened: bool = False) -> list[f.Record]:
+    """Pieces of a few datagrams, mostly fitting ones, some lost, doubled, late or out of order."""
+    packets: list[bytes] = []
+    for ident in range(draw(st.integers(1, 4))):
+        proto, datagram = draw(transports())
+        if opened:
+            proto, datagram = 47, gre(f.ip4(datagram, proto, 0x0B000001, 0x0B000002))
+        size = draw(st.sampled_from([8, 16, 24, 480, 1480]))
+        for at in range(0, min(len(datagram), 30 * size), size):
+            body, more = datagram[at : at + size], at + size < len(datagram)
+            kind = draw(st.sampled_from(["good"] * 8 + ["lost", "twice", "odd", "shifted"]))
+            place = at // 8 + (kind == "shifted")
+            body = body[: draw(st.integers(0, 20))] if kind == "odd" else body
+            if draw(st.booleans()) or proto == 1:
+                packet = f.ip4(body, proto, ident=ident % 3, fragment=place, more=more)
+            else:
+                part = f.fragment6(proto, body, ident=ident % 3, offset=place, more=more)
+                packet = f.ip6(part, 44)
+            packets += [packet] * {"lost": 0, "twice": 2}.get(kind, 1)
+    order = draw(st.permutations(packets)) if draw(st.booleans()) else packets
+    now, records = f.START, []
+    for packet in order:
+        now += draw(st.sampled_from([0, 1, 10**6, 10**9, 16 * 10**9, -(10**9)]))
+        keep = draw(st.sampled_from([len(packet)] * 4 + [60]))
+        records.append(f.Record(now, packet[:keep], len(packet)))
+    return records

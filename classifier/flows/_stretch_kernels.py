@@ -22,21 +22,26 @@ from classifier.flows._kernels import (
     N_LIVE,
     N_RECORDS,
     NOW_NS,
+    SEED,
     update,
 )
 from classifier.wire._container_kernels import (
+    DECAPSULATE,
     FILLED,
     GOT,
     LEFT_FROM,
     LEFT_TO,
+    MOST_FILLED,
     NEED_BYTES,
     PASSED,
     POSITION,
+    REASSEMBLED,
     ROWS_FULL,
     STATUS,
     walk_pcap,
     walk_pcapng,
 )
+from classifier.wire._fragment_kernels import assemble_whole
 
 
 @inline
@@ -49,8 +54,8 @@ def refill(descriptor, buf, walk):
     copy_bytes(buf, position, left, buf, np.int64(0))
     walk[PASSED] += position
     walk[FILLED], walk[POSITION] = left, 0
-    while walk[FILLED] < buf.size:
-        got = read_file(descriptor, buf, walk[FILLED], buf.size - walk[FILLED])
+    while walk[FILLED] < walk[MOST_FILLED]:
+        got = read_file(descriptor, buf, walk[FILLED], walk[MOST_FILLED] - walk[FILLED])
         if got <= 0:
             break
         walk[FILLED] += got
@@ -74,14 +79,6 @@ def has_room(n, records, dirs, slots, kept, arena, ended, state):
     )
 
 
-@inline
-def has_fragment(packets, n):
-    found = np.int64(0)
-    for k in range(n):
-        found |= packets[np.uint64(k)].fragment
-    return found != 0
-
-
 def reader(walk_records: Any) -> Any:
     """Return the kernel for files whose records a walk reads."""
 
@@ -92,6 +89,7 @@ def reader(walk_records: Any) -> Any:
         walk: NDArray[Any],
         interfaces: NDArray[Any],
         rows: NDArray[Any],
+        spare: NDArray[Any],
         records: NDArray[Any],
         dirs: NDArray[Any],
         slots: NDArray[Any],
@@ -119,7 +117,7 @@ def reader(walk_records: Any) -> Any:
 
         Parameters
         ----------
-        descriptor, buf, walk, interfaces, rows
+        descriptor, buf, walk, interfaces, rows, spare
             A ``Stretch``; walk is its state.
         records ... active
             As for ``update``.
@@ -143,7 +141,10 @@ def reader(walk_records: Any) -> Any:
                 break
             n = np.int64(walk_records(buf, walk[FILLED], walk, interfaces, rows))
             first = np.int64(0)
-            stop = has_fragment(rows, n)
+            seed, decapsulate = state[SEED], walk[DECAPSULATE] != 0
+            made = assemble_whole(rows, n, spare, buf, walk[FILLED], decapsulate, seed)
+            walk[REASSEMBLED] += max(made, 0)
+            stop = made < 0  # who waits for the rest must look
             while first < n and not stop:
                 some = min(n - first, period - had % period)
                 update(

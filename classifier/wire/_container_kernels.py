@@ -37,8 +37,10 @@ from classifier.wire._packet_kernels import be32, byte, clear, dissect
     LEFT_FROM,  # rows that were written and not handed out
     LEFT_TO,
     GOT,  # bytes that a kernel read from the file itself
+    MOST_FILLED,  # bytes of the buffer that file content may take
+    REASSEMBLED,  # fragments whose datagrams were put together before rows were handed out
     N_STATE,
-) = range(20)
+) = range(22)
 
 NEED_BYTES, ROWS_FULL, NEED_INTERFACES, DAMAGED = 0, 1, 2, 3
 

@@ -278,6 +278,38 @@ def find_group(row, packets, slots, groups, n_groups, position, following, seed)
     return n_groups, n_groups + 1
 
 
+@inline
+def assemble_rows(
+    packets, start, stop, buf, top, position, following, groups, slots, seed, decapsulate, final
+):
+    """Settle the fragments among some rows; parameters as for ``assemble``, and what it returns."""
+    n_groups = made = np.int64(0)
+    for row in range(start, stop):
+        p = packets[row]
+        for _ in range(MOST_NESTING):  # what a whole datagram carries can be a fragment again
+            if p.flow_id < 0:
+                break
+            g, n_groups = find_group(
+                row, packets, slots, groups, n_groups, position, following, seed
+            )
+            group = groups[g]
+            add_piece(row, group, packets, following)
+            if group[STATUS] != OPEN or group[COVERED] != group[TOTAL]:
+                break
+            more, top = make_whole(group, row, packets, following, buf, top, decapsulate)
+            made += more
+    settled = np.int64(stop)
+    for g in range(n_groups):
+        group = groups[g]
+        if group[STATUS] == DONE:
+            continue
+        if final or is_over(group[FIRST], stop - 1, position):
+            close_group(group, packets, following)
+        else:
+            settled = min(settled, group[FIRST])
+    return settled, top, made
+
+
 @kernel
 def assemble(
     packets: NDArray[Any],
@@ -313,32 +345,81 @@ def assemble(
     """
     packets, buf, groups, slots = borrow(packets), borrow(buf), borrow(groups), borrow(slots)
     position, following = borrow(position), borrow(following)
-    n = packets.size - 1
-    n_groups = made = np.int64(0)
+    n = np.int64(packets.size - 1)
+    return assemble_rows(
+        packets,
+        np.int64(0),
+        n,
+        buf,
+        top,
+        position,
+        following,
+        groups,
+        slots,
+        seed,
+        decapsulate,
+        final,
+    )
+
+
+@inline
+def fragments_among(packets, n):
+    """Return the first fragment, the row behind the last, how many wait and bytes captured of them."""
+    first = stop = count = n_bytes = np.int64(0)
     for row in range(n):
+        p = packets[np.uint64(row)]
+        if p.fragment != 0:
+            if stop == 0:
+                first = np.int64(row)
+            stop = np.int64(row) + 1
+            count, n_bytes = count_piece(p, count, n_bytes)
+    return first, stop, count, n_bytes
+
+
+@inline
+def assemble_whole(packets, n, before, buf, top, decapsulate, seed):
+    """Put datagrams together, if all fragments of each are among ``n`` rows: rows that were, or -1.
+
+    Then rows are as they were. ``before`` is as large as ``packets``, whose last row is scratch;
+    ``buf`` may be written from ``top`` on.
+    """
+    first, stop, count, n_bytes = fragments_among(packets, n)
+    levels = MOST_NESTING if decapsulate else 1
+    if count == 0 or levels * n_bytes > buf.size - top:
+        return np.int64(0) if count == 0 else np.int64(-1)
+    n_groups = levels * count + 1
+    n_slots = np.int64(2)
+    while n_slots <= 2 * n_groups:
+        n_slots *= 2
+    all_groups, all_slots = np.empty((n_groups, G_COLUMNS), np.int64), np.zeros(n_slots, np.int32)
+    all_position, all_following = np.empty(stop, np.int64), np.empty(stop, np.int32)
+    groups, slots = borrow(all_groups), borrow(all_slots)
+    position, following = borrow(all_position), borrow(all_following)
+    total = np.int64(0)
+    for row in range(first, stop):
         p = packets[row]
-        for _ in range(MOST_NESTING):  # what a whole datagram carries can be a fragment again
-            if p.flow_id < 0:
-                break
-            g, n_groups = find_group(
-                row, packets, slots, groups, n_groups, position, following, seed
-            )
-            group = groups[g]
-            add_piece(row, group, packets, following)
-            if group[STATUS] != OPEN or group[COVERED] != group[TOTAL]:
-                break
-            more, top = make_whole(group, row, packets, following, buf, top, decapsulate)
-            made += more
-    settled = np.int64(n)
-    for g in range(n_groups):
-        group = groups[g]
-        if group[STATUS] == DONE:
-            continue
-        if final or is_over(group[FIRST], n - 1, position):
-            close_group(group, packets, following)
-        else:
-            settled = min(settled, group[FIRST])
-    return settled, top, made
+        before[row] = p
+        total += np.int64(p.payload_stop) - np.int64(p.payload_start)
+        position[row] = total
+    settled, _, made = assemble_rows(
+        packets,
+        first,
+        stop,
+        buf,
+        top,
+        position,
+        following,
+        groups,
+        slots,
+        seed,
+        decapsulate,
+        False,
+    )
+    if settled == stop:
+        return made
+    for row in range(first, stop):
+        packets[row] = before[row]
+    return np.int64(-1)
 
 
 @inline

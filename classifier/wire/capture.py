@@ -80,6 +80,7 @@ class Stretch(NamedTuple):
     state: NDArray[np.int64]
     interfaces: NDArray[np.int64]
     rows: NDArray[np.void]
+    spare: NDArray[np.void]
 
 
 @dataclass(slots=True)
@@ -113,6 +114,7 @@ class Capture:
     _interfaces: NDArray[np.int64] = field(init=False)
     _buffer: NDArray[np.uint8] = field(init=False)
     _rows: NDArray[np.void] = field(init=False)
+    _spare: NDArray[np.void] = field(init=False)
     is_pcapng: bool = field(default=False, init=False)
     _readable: bool = False  # a packet came from an interface whose link type can be read
 
@@ -124,8 +126,10 @@ class Capture:
         self._state[k.CAPTURE] = self.index
         self._state[k.DECAPSULATE] = self.decapsulate
         self._interfaces = np.zeros((16, k.IF_COLUMNS), np.int64)
-        self._buffer = np.zeros(BUFFER_BYTES, np.uint8)
+        self._state[k.MOST_FILLED] = BUFFER_BYTES
+        self._buffer = np.zeros(2 * BUFFER_BYTES, np.uint8)  # behind it, datagrams put together
         self._rows = np.zeros(ROWS + 1, PACKET)
+        self._spare = np.zeros(ROWS + 1, PACKET)
         self._fill()
         head = self._buffer[: self._state[k.FILLED]]
         if head.size == 0:
@@ -156,6 +160,13 @@ class Capture:
         from classifier.wire import _container_kernels as k
 
         return int(self._state[k.FRAME])
+
+    @property
+    def reassembled(self) -> int:
+        """Fragments whose datagrams were put together by who read a stretch."""
+        from classifier.wire import _container_kernels as k
+
+        return int(self._state[k.REASSEMBLED])
 
     @property
     def record_header(self) -> int:
@@ -208,7 +219,7 @@ class Capture:
         view, state = memoryview(self._buffer), self._state  # type: ignore[arg-type]
         before = int(state[k.FILLED])
         while state[k.FILLED] < BUFFER_BYTES:
-            got = self.stream.readinto(view[state[k.FILLED] :])
+            got = self.stream.readinto(view[state[k.FILLED] : BUFFER_BYTES])
             if got == 0:
                 break
             state[k.FILLED] += got
@@ -290,6 +301,7 @@ class Capture:
             self._state,
             self._interfaces,
             self._rows,
+            self._spare,
         )
 
     def _note_damage(self, problem: str) -> None:

@@ -131,7 +131,7 @@ class Reassembly:
         buffer : ndarray of uint8
             What their payload fields index.
         """
-        at = np.flatnonzero(packets["fragment"])
+        at = np.flatnonzero(packets["flow_id"] >= 0)  # fragments that wait
         self.waiting = at.size > 0 or self._store.n > 0
         done = 0
         for first, stop in _stretches(at):

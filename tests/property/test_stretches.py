@@ -92,6 +92,29 @@ def test_any_pcapng(data: bytes, copies: int, end: bytes) -> None:
         assert_same(path, Options(), rows=5)
 
 
+@given(
+    own.conversations(most=12),
+    own.fragmented(),
+    own.fragmented(opened=True),
+    st.booleans(),
+    st.sampled_from([1, 2, 7, 50]),
+    st.sampled_from([2048, 4096]),
+)
+def test_any_fragments(
+    before: list[f.Record],
+    some: list[f.Record],
+    opened: list[f.Record],
+    decapsulate: bool,
+    rows: int,
+    buffer: int,
+) -> None:
+    options = Options(decapsulate=decapsulate, idle_timeout_s=None)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.pcap")
+        path.write_bytes(f.pcap([*before, *some, *before, *opened], link=f.RAW, nano=True))
+        assert_same(path, options, rows=rows, buffer=buffer)
+
+
 @pytest.mark.parametrize("rows", [7, 4096])
 def test_datagrams_put_together_between_other_packets(tmp_path: Path, rows: int) -> None:
     packets = []
@@ -118,6 +141,31 @@ def test_captures_of_others() -> None:
     """Those with fragments, damage, several links and many interfaces are among them."""
     for path in shared()[::7]:
         assert_same(path, Options(), buffer=400_000, most=1_000_000)
+
+
+def test_fragments_among_the_packets_at_hand_are_put_together_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packets = [f.ip4(f.udp(7, 53, bytes(112)))]  # with the head of the file 180 bytes
+    for i in range(200):
+        whole = f.udp(1000 + i, 53, bytes(range(100)))
+        packets.append(f.ip4(whole[:64], ident=i, more=True))  # both pieces together, likewise
+        packets.append(f.ip4(whole[64:], ident=i, fragment=8))
+    path = tmp_path / "a.pcap"
+    path.write_bytes(f.pcap(packets, link=f.RAW))
+    found: list[int] = []
+    add = Reading._add_capture
+
+    def noted(reading: Reading, of: capture.Capture) -> None:
+        found.append(of.reassembled)
+        add(reading, of)
+
+    monkeypatch.setattr(Reading, "_add_capture", noted)
+    with sizes(least=1, buffer=20 * 180, most=1 << 20):
+        for _ in Reading([path], Options()).batches():
+            pass
+    # But for the first buffer, which shows whether packets can be read at all, and for the last one
+    assert found == [2 * (200 - 19)]
 
 
 def test_nearly_all_is_read_so(monkeypatch: pytest.MonkeyPatch) -> None:
