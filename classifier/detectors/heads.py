@@ -4,6 +4,7 @@ A detector's ``select`` compares these columns for all flows at once with numpy;
 reads the packets of the few flows that are left. A capture without such flows never compiles it.
 """
 
+import weakref
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -22,6 +23,10 @@ HEAD_BYTES = 32
 _FIRST = (17, 6)
 _RANK = np.arange(256, dtype=np.uint16) + np.uint16(len(_FIRST))
 _RANK[list(_FIRST)] = range(len(_FIRST))
+
+
+def _nothing() -> None:
+    """Stand for what is not there."""
 
 
 class Heads:
@@ -46,7 +51,8 @@ class Heads:
     def __init__(self, batch: FlowBatch, rows: NDArray[np.int64] | None = None) -> None:
         self.batch = batch
         self.rows: NDArray[np.int64] = np.arange(batch.flows.size) if rows is None else rows
-        self._whole: Heads | None = None
+        # Only known: the two would else keep each other, and the batch, until cycles are searched for
+        self._whole: Callable[[], Heads | None] = _nothing
         self._place: slice | NDArray[np.int64] = slice(None)  # in the whole
         self._columns: dict[str, NDArray[Any]] = {}
         self._parts: dict[frozenset[int], Heads] = {}
@@ -73,10 +79,11 @@ class Heads:
     def column(self, name: str) -> NDArray[Any]:
         """Return a field of the flows, its values one after another in memory."""
         if name not in self._columns:
-            if self._whole is None:
+            whole = self._whole()
+            if whole is None:
                 self._columns[name] = self.batch.flows[name][self.rows]
             else:
-                self._columns[name] = self._whole.column(name)[self._place]
+                self._columns[name] = whole.column(name)[self._place]
         return self._columns[name]
 
     @cached_property
@@ -89,15 +96,16 @@ class Heads:
         wanted = self.present.intersection(transport)
         if wanted == self.present:
             return self
-        if self._whole is not None:  # which others ask too
-            return self._whole.of(tuple(wanted))
+        whole = self._whole()
+        if whole is not None:  # which others ask too
+            return whole.of(tuple(wanted))
         if wanted not in self._parts:
             self._parts[wanted] = self._part(np.flatnonzero(self.has_proto(*wanted)))
         return self._parts[wanted]
 
     def _part(self, rows: NDArray[np.int64]) -> "Heads":
         part = Heads(self.batch, self.rows[rows])
-        part._whole, part._place, part._results = self, rows, self._results
+        part._whole, part._place, part._results = weakref.ref(self), rows, self._results
         if rows.size and rows[-1] - rows[0] == rows.size - 1:
             part._place = slice(int(rows[0]), int(rows[-1]) + 1)
         return part
@@ -123,8 +131,9 @@ class Heads:
         return self._heads("resp")
 
     def _heads(self, side: str) -> NDArray[np.uint8]:
-        if self._whole is not None:
-            of_all: NDArray[np.uint8] = getattr(self._whole, side)
+        whole = self._whole()
+        if whole is not None:
+            of_all: NDArray[np.uint8] = getattr(whole, side)
             return of_all[self._place]
         start, stop = self.column(f"{side}_start"), self.column(f"{side}_stop")
         rows = first_bytes(self.batch.payload, start, stop - start, HEAD_BYTES)
