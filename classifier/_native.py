@@ -52,6 +52,7 @@ def _symbol(text: str) -> str:
     """Return what the function of a module is called in its object file."""
     return f"kernel_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
+
 _C_LIBRARY = {"free", "malloc", "memcpy", "memmove", "memset", "read"}
 _C_LIBRARY |= {"cos", "exp", "exp2", "fmod", "log", "log10", "log1p", "log2", "pow", "sin", "sqrt"}
 

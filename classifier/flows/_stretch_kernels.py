@@ -109,6 +109,7 @@ def reader(walk_records: Any) -> Any:
         most_ended: int,
         most_live: int,
         period: int,
+        sweep_period: int,
         before: int,
         swept: int,
         swept_ns: int,
@@ -123,7 +124,8 @@ def reader(walk_records: Any) -> Any:
             As for ``update``.
         most_bytes : int, after which it stops
         most_ended, most_live : int, flows from which, and beyond which, it stops
-        period : int, packets from one place where the table may be swept to the next
+        period, sweep_period : int, packets from one place where flows may be evicted, or swept, to the
+            next; the second is a multiple of the first
         before, swept : int, packets that it had so far, and when it was last swept, at swept_ns
 
         Returns
@@ -168,10 +170,10 @@ def reader(walk_records: Any) -> Any:
                 )
                 first += some
                 had += some
-                may_sweep = idle >= 0 and had % period == 0
+                may_sweep = idle >= 0 and had % sweep_period == 0
                 stop = (
                     state[N_ENDED] >= most_ended
-                    or state[N_LIVE] > most_live
+                    or (state[N_LIVE] > most_live and had % period == 0)
                     or (
                         may_sweep
                         and 2 * (had - swept) >= state[N_RECORDS]

@@ -21,7 +21,7 @@ __all__ = ["FlowTable"]
 
 BATCH_FLOWS = 8192
 MOST_FLOWS = 1_000_000  # live ones that room is made for at once
-MOST_PACKETS = 8192  # from one place where flows are swept to the next, and of a kernel's call
+MOST_PACKETS = 8192  # from one place where flows are swept to the next
 SLOTS = 1 << 16  # at first
 ARENA_BYTES = 2 << 30
 LOG_ROWS = 1 << 15  # of the log, between two notes of whose they are: 1.5 MiB
@@ -57,7 +57,8 @@ class FlowTable:
     idle_timeout_s, active_timeout_s : float or None
         A flow ends when it had no packet for longer, or began longer ago; None switches it off.
     max_flows : int
-        More live flows than this, and the quarter that was idle longest is ended early.
+        More live flows than this, and the quarter that was idle longest is ended early: looked at after
+        so many packets as a quarter of it, 8,192 at most.
 
     Notes
     -----
@@ -76,6 +77,9 @@ class FlowTable:
         self._idle_ns = _timeout_ns("idle_timeout_s", idle_timeout_s)
         self._active_ns = _timeout_ns("active_timeout_s", active_timeout_s)
         self._max_flows = max_flows
+        # Packets from one place where flows may be evicted to the next, and of a kernel's call: at
+        # fixed places, as those of sweeps are, rows do not depend on how packets were cut
+        self._period = min(1 << max((max_flows // 4).bit_length() - 1, 0), MOST_PACKETS)
         self.evicted = 0
         self.counts = np.zeros(MOST_REASONS, np.int64)
         self._state = np.zeros(k.N_STATE, np.int64)
@@ -167,7 +171,7 @@ class FlowTable:
         batches: list[FlowBatch] = []  # not before all packets know their flows
         first = 0
         while first < packets.size:
-            some = packets[first : first + MOST_PACKETS - self._packets % MOST_PACKETS]
+            some = packets[first : first + self._period - self._packets % self._period]
             first += some.size
             self._add(some, buffer)
             if self._state[k.N_ENDED] >= BATCH_FLOWS:
@@ -208,6 +212,7 @@ class FlowTable:
             most_bytes,
             BATCH_FLOWS,
             self._max_flows,
+            self._period,
             MOST_PACKETS,
             self._packets,
             self._packets_swept,
@@ -353,6 +358,8 @@ class FlowTable:
 
     def _expire(self) -> Iterator[FlowBatch]:
         """End flows that are long idle, or too many; each packet pays for O(1) of the work."""
+        if self._packets % self._period:
+            return
         if self._state[k.N_LIVE] > self._max_flows:
             rows = self._records.array[: self._state[k.N_RECORDS]]
             last = rows["last_ns"][rows["state"] & k.LIVE != 0]
@@ -361,7 +368,6 @@ class FlowTable:
             yield from self._sweep(before)
             self.evicted += live - self.live
             return
-        # At fixed places: where time runs back, rows would else depend on how packets were cut
         if self._idle_ns < 0 or self._packets % MOST_PACKETS:
             return
         # Half, as each packet may have added a record: else a scan would never be swept

@@ -282,7 +282,7 @@ def test_a_flow_that_pauses_is_one_user_still(folder: Path, run: classifier.Run)
 def test_flows_ended_early_for_want_of_room_are_more_flows_of_the_same_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four handshakes in one file, their data in the next; there is room for one live flow."""
+    """Four handshakes in one file, their data in the next; there is room for one flow between."""
     sent = [
         record
         for flow in range(4)
@@ -304,7 +304,15 @@ def test_flows_ended_early_for_want_of_room_are_more_flows_of_the_same_users(
 
     run, whole = hit()
     assert (run.accounting["evictions"], whole["flows"], whole["addresses"]) == (0, 4, 4)
-    monkeypatch.setattr("classifier.flows.FlowTable", lambda **o: FlowTable(**o | {"max_flows": 1}))
+
+    class Narrow(FlowTable):
+        """Has room for one flow when the first file is read, and for all afterwards."""
+
+        def _expire(self) -> Any:
+            self._period, self._max_flows = 8, 1 if self._packets == 8 else 100
+            return super()._expire()
+
+    monkeypatch.setattr("classifier.flows.FlowTable", Narrow)
     run, split = hit()
     rests = int((run.flows["parent_flow_id"] >= 0).sum())
     assert 0 < rests <= run.accounting["evictions"]
