@@ -4,7 +4,8 @@ How this works: it is the loop of ``Capture.batches`` and ``FlowTable.add`` for 
 must look at a packet and every array has room. Whoever reads in a thread waits up to 5 ms for the
 GIL after each call of a kernel, if another thread computes: three times for each MiB, without this.
 Where it stops, ``state`` of the walk says how ``batches`` goes on, and rows that were not added lie
-between LEFT_FROM and LEFT_TO.
+between LEFT_FROM and LEFT_TO. Where a datagram's last fragments are beyond the buffer, records from
+its first one on are read again when more of the file is there.
 """
 
 from typing import Any
@@ -41,7 +42,10 @@ from classifier.wire._container_kernels import (
     walk_pcap,
     walk_pcapng,
 )
+from classifier.wire._container_kernels import N_STATE as N_WALK
 from classifier.wire._fragment_kernels import assemble_whole
+
+MOST_TRIES = 4  # to find rows before whose end no datagram is open
 
 
 @inline
@@ -133,20 +137,44 @@ def reader(walk_records: Any) -> Any:
         int : packets added
         """
         had = np.int64(before)
+        walked = np.empty(N_WALK, np.int64)
+        unread: Any = False
         while walk[GOT] < most_bytes:
-            if walk[STATUS] == NEED_BYTES:
+            if unread or walk[STATUS] == NEED_BYTES:
                 if not refill(descriptor, buf, walk):
                     break
             elif walk[STATUS] != ROWS_FULL:
                 break
             if not has_room(rows.size, records, dirs, slots, kept, arena, ended, state):
                 break
-            n = np.int64(walk_records(buf, walk[FILLED], walk, interfaces, rows))
-            first = np.int64(0)
+            walked[:] = walk
             seed, decapsulate = state[SEED], walk[DECAPSULATE] != 0
-            made = assemble_whole(rows, n, spare, buf, walk[FILLED], decapsulate, seed)
-            walk[REASSEMBLED] += max(made, 0)
-            stop = made < 0  # who waits for the rest must look
+            n = most = np.int64(rows.size - 1)
+            made = np.int64(0)
+            stop: Any = False
+            unread = False
+            for turn in range(
+                2
+            ):  # the second time, records of rows that can be added, to be behind them
+                to = rows if turn == 0 else spare
+                n = np.int64(walk_records(buf, walk[FILLED], walk, interfaces, to[: most + 1]))
+                if turn == 1:
+                    break
+                whole = n
+                for _ in range(MOST_TRIES):
+                    most = whole
+                    made, whole = assemble_whole(
+                        rows, most, spare, buf, walk[FILLED], decapsulate, seed
+                    )
+                    if whole == most or whole == 0:
+                        break
+                stop = whole < most  # who waits for the rest must look
+                unread = most < n and not stop
+                if not unread:
+                    break
+                walk[:] = walked
+            walk[REASSEMBLED] += made
+            first = np.int64(0)
             while first < n and not stop:
                 some = min(n - first, period - had % period)
                 update(

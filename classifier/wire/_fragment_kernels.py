@@ -278,11 +278,44 @@ def find_group(row, packets, slots, groups, n_groups, position, following, seed)
     return n_groups, n_groups + 1
 
 
-@inline
-def assemble_rows(
-    packets, start, stop, buf, top, position, following, groups, slots, seed, decapsulate, final
-):
-    """Settle the fragments among some rows; parameters as for ``assemble``, and what it returns."""
+@kernel
+def assemble(
+    packets: NDArray[Any],
+    start: int,
+    stop: int,
+    buf: NDArray[Any],
+    top: int,
+    position: NDArray[Any],
+    following: NDArray[Any],
+    groups: NDArray[Any],
+    slots: NDArray[Any],
+    seed: int,
+    decapsulate: bool,
+    final: bool,
+) -> Any:
+    """Settle fragments: make datagrams of those that are whole.
+
+    Parameters
+    ----------
+    packets : PACKET (n,), read and written; the last row is scratch
+    start, stop : int64, rows that are looked at
+    buf : uint8, read; written from ``top`` on, with room for all captured bytes of fragments for
+        each level of nesting
+    top : int64, bytes of ``buf`` in use
+    position : int64 (stop,), read: captured bytes up to each row
+    following : int32 (stop,), written
+    groups : int64 (m, G_COLUMNS), written; a row for each fragment at each level of nesting
+    slots : int32, a power of two above twice the groups, all zero
+    seed : int64, of the hash
+    decapsulate : whether whole datagrams shall be opened
+    final : whether no rows come after these
+
+    Returns
+    -------
+    (int, int, int) : rows that are settled, bytes of ``buf`` in use, rows put together
+    """
+    packets, buf, groups, slots = borrow(packets), borrow(buf), borrow(groups), borrow(slots)
+    position, following = borrow(position), borrow(following)
     n_groups = made = np.int64(0)
     for row in range(start, stop):
         p = packets[row]
@@ -310,58 +343,6 @@ def assemble_rows(
     return settled, top, made
 
 
-@kernel
-def assemble(
-    packets: NDArray[Any],
-    buf: NDArray[Any],
-    top: int,
-    position: NDArray[Any],
-    following: NDArray[Any],
-    groups: NDArray[Any],
-    slots: NDArray[Any],
-    seed: int,
-    decapsulate: bool,
-    final: bool,
-) -> Any:
-    """Settle fragments: make datagrams of those that are whole.
-
-    Parameters
-    ----------
-    packets : PACKET (n + 1,), read and written; the last row is scratch
-    buf : uint8, read; written from ``top`` on, with room for all captured bytes of fragments for
-        each level of nesting
-    top : int64, bytes of ``buf`` in use
-    position : int64 (n,), read: captured bytes up to each row
-    following : int32 (n,), written
-    groups : int64 (m, G_COLUMNS), written; a row for each fragment at each level of nesting
-    slots : int32, a power of two above twice the groups, all zero
-    seed : int64, of the hash
-    decapsulate : whether whole datagrams shall be opened
-    final : whether no rows come after these
-
-    Returns
-    -------
-    (int, int, int) : rows that are settled, bytes of ``buf`` in use, rows put together
-    """
-    packets, buf, groups, slots = borrow(packets), borrow(buf), borrow(groups), borrow(slots)
-    position, following = borrow(position), borrow(following)
-    n = np.int64(packets.size - 1)
-    return assemble_rows(
-        packets,
-        np.int64(0),
-        n,
-        buf,
-        top,
-        position,
-        following,
-        groups,
-        slots,
-        seed,
-        decapsulate,
-        final,
-    )
-
-
 @inline
 def fragments_among(packets, n):
     """Return the first fragment, the row behind the last, how many wait and bytes captured of them."""
@@ -378,15 +359,17 @@ def fragments_among(packets, n):
 
 @inline
 def assemble_whole(packets, n, before, buf, top, decapsulate, seed):
-    """Put datagrams together, if all fragments of each are among ``n`` rows: rows that were, or -1.
+    """Put datagrams together, if all fragments of each are among ``n`` rows: (rows that were, n).
 
-    Then rows are as they were. ``before`` is as large as ``packets``, whose last row is scratch;
-    ``buf`` may be written from ``top`` on.
+    Else rows are as they were, and the second number is the first row whose datagram may go on. ``before``
+    is as large as ``packets``, whose last row is scratch; ``buf`` may be written from ``top`` on.
     """
     first, stop, count, n_bytes = fragments_among(packets, n)
+    if count == 0:
+        return np.int64(0), n
     levels = MOST_NESTING if decapsulate else 1
-    if count == 0 or levels * n_bytes > buf.size - top:
-        return np.int64(0) if count == 0 else np.int64(-1)
+    if levels * n_bytes > buf.size - top:
+        return np.int64(0), first
     n_groups = levels * count + 1
     n_slots = np.int64(2)
     while n_slots <= 2 * n_groups:
@@ -401,7 +384,7 @@ def assemble_whole(packets, n, before, buf, top, decapsulate, seed):
         before[row] = p
         total += np.int64(p.payload_stop) - np.int64(p.payload_start)
         position[row] = total
-    settled, _, made = assemble_rows(
+    settled, _, made = assemble(
         packets,
         first,
         stop,
@@ -413,13 +396,13 @@ def assemble_whole(packets, n, before, buf, top, decapsulate, seed):
         slots,
         seed,
         decapsulate,
-        False,
+        np.bool_(False),
     )
     if settled == stop:
-        return made
+        return made, n
     for row in range(first, stop):
         packets[row] = before[row]
-    return np.int64(-1)
+    return np.int64(0), settled
 
 
 @inline

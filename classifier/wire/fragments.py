@@ -188,7 +188,9 @@ class Reassembly:
         store.reserve(0, levels * store.piece_bytes)
         n_groups = levels * store.pieces + 1
         settled, store.top, made = k.assemble(
-            store.rows[: store.n + 1],
+            store.rows,
+            0,
+            store.n,
             store.buffer,
             store.top,
             store.position[: store.n],
