@@ -39,6 +39,13 @@ def add(verbs: Verbs) -> None:
     add_judging(replay)
     add_reading(replay)
     replay.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="read N of several captures at a time, with the same rows (default: %(default)s)",
+    )
+    replay.add_argument(
         "--out",
         action="append",
         default=[],

@@ -163,6 +163,7 @@ def replayed(options: argparse.Namespace, *, separate: bool | None = None) -> "I
         "active_timeout_s": options.active_timeout,
         "decapsulate": options.decapsulate,
         "separate": options.separate if separate is None else separate,
+        "threads": getattr(options, "threads", 1),
     }
 
     def judging() -> Options:

@@ -57,6 +57,7 @@ def test_demo_ends_with_0_and_shows_all_four_verdicts(capsys: Capture) -> None:
         (["replay", CAPTURE, "--at", "noon"], "'noon' is not a date"),
         (["replay", CAPTURE, "--local", "10.0.0.0/33"], "is not a prefix"),
         (["replay", CAPTURE, "--threshold", "7"], "is no probability"),
+        (["replay", CAPTURE, "--threads", "0"], "is no number of threads"),
         (["replay", CAPTURE, "--out", "flows.docx"], "flows.docx: the suffix '.docx'"),
         (["replay", CAPTURE, "--junit", "out.xml"], "--junit has nothing to write"),
         (["explain", CAPTURE, "--flow", "9999"], "there is no flow 9999"),
@@ -249,6 +250,15 @@ def test_expectations_decide_the_exit_code_and_are_written_as_junit(
     err = capsys.readouterr().err
     assert ("VPN flows: 15 flows meet it, expected 14" in err) == bool(code)
     assert f'failures="{code}"' in junit.read_text(encoding="utf-8")
+
+
+def test_captures_read_at_a_time_give_the_same_rows(capsys: Capture) -> None:
+    printed = []
+    for threads in ("1", "3"):
+        assert run(*MANY, CAPTURE, CAPTURE, "--threads", threads) == 0
+        printed.append(capsys.readouterr())
+    assert printed[0] == printed[1]
+    assert printed[0].out.count("\n") > 100
 
 
 def test_the_ndjson_of_a_run_meets_itself(tmp_path: Path) -> None:
