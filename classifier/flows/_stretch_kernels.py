@@ -83,6 +83,12 @@ def has_room(n, records, dirs, slots, kept, arena, ended, state):
     )
 
 
+@inline
+def copy_state(state, to):
+    for row in range(N_WALK):
+        to[row] = state[row]
+
+
 def reader(walk_records: Any) -> Any:
     """Return the kernel for files whose records a walk reads."""
 
@@ -147,7 +153,7 @@ def reader(walk_records: Any) -> Any:
                 break
             if not has_room(rows.size, records, dirs, slots, kept, arena, ended, state):
                 break
-            walked[:] = walk
+            copy_state(walk, walked)
             seed, decapsulate = state[SEED], walk[DECAPSULATE] != 0
             n = most = np.int64(rows.size - 1)
             made = np.int64(0)
@@ -172,7 +178,7 @@ def reader(walk_records: Any) -> Any:
                 unread = most < n and not stop
                 if not unread:
                     break
-                walk[:] = walked
+                copy_state(walked, walk)
             walk[REASSEMBLED] += made
             first = np.int64(0)
             while first < n and not stop:

@@ -15,9 +15,9 @@ def kernels() -> dict[str, Any]:
     found = {}
     for name, module in sorted(sys.modules.items()):
         if name.startswith("classifier"):
-            for thing in vars(module).values():
+            for own, thing in vars(module).items():
                 if isinstance(thing, Kernel) and thing.function.__module__ == name:
-                    found[f"{name}.{thing.function.__name__}"] = thing
+                    found[f"{name}.{own}"] = thing
     return found
 
 
