@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["FlowTable"]
 
 BATCH_FLOWS = 8192
+LEAST_RELEASED = 4 * BATCH_FLOWS  # whose memory was given back: then there is room for larger batches
 MOST_FLOWS = 1_000_000  # live ones that room is made for at once
 MOST_PACKETS = 8192  # from one place where flows are swept to the next
 SLOTS = 1 << 16  # at first
@@ -272,10 +273,14 @@ class FlowTable:
         state = self._records.array["state"][: self._state[k.N_RECORDS]]
         rows = np.flatnonzero(state & k.LIVE)
         rows = rows[np.argsort(self._records.array["flow_id"][rows])]
-        for first in range(0, rows.size, BATCH_FLOWS):
-            batch = self._gather(self._records.array, rows[first : first + BATCH_FLOWS])
+        first, size = 0, BATCH_FLOWS
+        while first < rows.size:
+            batch = self._gather(self._records.array, rows[first : first + size])
             self._release(int(batch.flows["flow_id"][-1]))
             yield batch
+            first += size
+            if first >= LEAST_RELEASED:
+                size = 2 * BATCH_FLOWS
         self._state[[k.N_LIVE, k.N_RECORDS, k.N_FREE_RECORDS, k.N_FREE_DIRS]] = 0
         self._state[k.N_DIRS] = k.SCRATCH_DIRS
         self._slots.array[:] = 0
