@@ -179,9 +179,10 @@ def replayed(options: argparse.Namespace, *, separate: bool | None = None) -> "I
         _warn_of_collateral(made.policy)
         return made
 
-    hashed = any(path.endswith(".parquet") for path in getattr(options, "out", ()))
+    parquet = [path for path in getattr(options, "out", ()) if path.endswith(".parquet")]
+    ahead = parquet if getattr(options, "anonymize", None) is None else []
     read_by = checked_settings(**settings)
-    with replay(sources, read_by, judging=judging, hashed=hashed) as rows:
+    with replay(sources, read_by, judging=judging, hashed=bool(parquet), ahead=ahead) as rows:
         complain(*rows.reading.problems)
         yield rows
 

@@ -5,10 +5,14 @@ many rows or bytes; then they are sorted and written as a *run* to a temporary f
 runs are merged by windows: as ids are dense, the rows with ``flow_id`` below a bound are a prefix
 of what is left of each run, and sorting these prefixes together gives the next window. Memory
 holds one window, and one batch of each run.
+
+As ids are dense, a window is also known to be complete when it has as many rows as ids: ``windows``
+gives those to whoever can use rows before the last ones are there.
 """
 
 import contextlib
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +21,7 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
+from numpy.typing import NDArray
 
 from classifier.errors import ResourceError
 
@@ -62,7 +67,10 @@ class Sorter:
         self._window_rows = window_rows
         self._parent = folder
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._kept: list[pa.RecordBatch] = []
+        self._windows: list[pa.RecordBatch] = []  # those that are complete, in order
+        self._given = 0
+        self._sizes: Counter[int] = Counter()  # rows of each window so far
+        self._kept: list[pa.RecordBatch] = []  # the others, each in order
         self._is_sorted = True
         self._rows = 0
         self._bytes = 0
@@ -79,6 +87,7 @@ class Sorter:
         trace: TracebackType | None,
     ) -> None:
         """Remove all temporary files."""
+        self._windows.clear()
         self._kept.clear()
         self._runs.clear()
         if self._folder is not None:
@@ -95,12 +104,29 @@ class Sorter:
         """
         if not batch.num_rows:
             return
+        (batch,) = _in_order([batch]).to_batches()
         self._kept.append(batch)
         self._is_sorted = False
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
         if self._rows >= self._limit_rows or self._bytes >= self._limit_bytes:
             self._spill()
+        if not self._runs:
+            places, sizes = np.unique(_ids(batch) // self._window_rows, return_counts=True)
+            self._sizes.update(dict(zip(places.tolist(), sizes.tolist(), strict=True)))
+
+    def windows(self) -> Iterator[pa.RecordBatch]:
+        """Yield the first windows that are complete, each once; none once rows are on disk.
+
+        They are the first of ``batches``.
+        """
+        while not self._runs and self._sizes[len(self._windows)] == self._window_rows:
+            bound = (len(self._windows) + 1) * self._window_rows
+            parts = [_divided(batch, bound) for batch in self._kept]
+            self._windows += _in_order([first for first, _ in parts if first.num_rows]).to_batches()
+            self._kept = [rest for _, rest in parts if rest.num_rows]
+        yield from self._windows[self._given :]
+        self._given = len(self._windows)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield all rows in order.
@@ -111,12 +137,13 @@ class Sorter:
             If a temporary file cannot be read.
         """
         if not self._runs:
-            if not self._is_sorted:  # they may be asked for again
-                self._kept = self._sorted().to_batches(max_chunksize=self._window_rows)
-                self._is_sorted = True
+            if not self._is_sorted and self._kept:  # they may be asked for again
+                self._kept = _in_order(self._kept).to_batches(max_chunksize=self._window_rows)
+            self._is_sorted = True
+            yield from self._windows
             yield from self._kept
             return
-        if self._kept:
+        if self._windows or self._kept:
             self._spill()
         with contextlib.ExitStack() as stack:
             runs = [_Run(stack.enter_context(pa.OSFile(str(path)))) for path in self._runs]
@@ -129,9 +156,6 @@ class Sorter:
             pieces = [piece for run in runs for piece in run.below(bound)]
             yield from _in_order(pieces).to_batches(max_chunksize=self._window_rows)
 
-    def _sorted(self) -> pa.Table:
-        return _in_order(self._kept)
-
     def _spill(self) -> None:
         try:
             if self._folder is None:
@@ -139,7 +163,7 @@ class Sorter:
                     prefix="classifier-", dir=self._parent, ignore_cleanup_errors=True
                 )
             path = Path(self._folder.name) / f"{len(self._runs)}.arrow"
-            table = self._sorted()
+            table = _in_order([*self._windows, *self._kept])
             options = pa.ipc.IpcWriteOptions(compression="lz4")
             with pa.ipc.new_stream(str(path), table.schema, options=options) as writer:
                 writer.write_table(table, max_chunksize=_RUN_BATCH_ROWS)
@@ -150,7 +174,7 @@ class Sorter:
                 remedy="make room there, or set TMPDIR to another folder",
             ) from error
         self._runs.append(path)
-        self._kept = []
+        self._windows, self._kept = [], []
         self._rows = self._bytes = 0
 
 
@@ -179,18 +203,28 @@ class _Run:
         """Take all rows with a ``flow_id`` below a bound."""
         taken = []
         while (batch := self.head()) is not None:
-            stop = int(np.searchsorted(batch.column("flow_id").to_numpy(), bound))
-            if stop:
-                taken.append(batch.slice(0, stop))
-            self._batch = batch.slice(stop)
+            first, self._batch = _divided(batch, bound)
+            if first.num_rows:
+                taken.append(first)
             if self._batch.num_rows:
                 break
         return taken
 
 
+def _ids(rows: pa.RecordBatch | pa.Table) -> NDArray[np.int64]:
+    ids: NDArray[np.int64] = rows.column("flow_id").to_numpy()
+    return ids
+
+
+def _divided(batch: pa.RecordBatch, bound: int) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Return the rows of a batch in order with a ``flow_id`` below a bound, and the others."""
+    stop = int(np.searchsorted(_ids(batch), bound))
+    return batch.slice(0, stop), batch.slice(stop)
+
+
 def _in_order(batches: list[pa.RecordBatch]) -> pa.Table:
     table = pa.Table.from_batches(batches)
-    ids = table.column("flow_id").to_numpy()
+    ids = _ids(table)
     if not np.all(ids[1:] >= ids[:-1]):
         table = table.take(pa.array(np.argsort(ids, kind="stable")))
     return table.combine_chunks()

@@ -1,15 +1,19 @@
 """Flow rows -> NDJSON, CSV or Parquet; reading them back is in ``readers``."""
 
+import contextlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from classifier.ahead import Later
 from classifier.errors import ResourceError
 from classifier.report._csv import flat, flat_schema
 from classifier.report._files import Sink, output
@@ -19,7 +23,7 @@ from classifier.report.formats import FORMATS, Format, output_format
 from classifier.report.readers import read_flows
 from classifier.tables import SCHEMA_VERSION
 
-__all__ = ["FORMATS", "Format", "output_format", "read_flows", "write_flows"]
+__all__ = ["FORMATS", "Format", "Writing", "output_format", "read_flows", "write_flows"]
 
 # Rows that become text at once; 65,536 rows were 8 % faster than 8,192 and 1,000,000 slower.
 _CHUNK_ROWS = 65_536
@@ -74,7 +78,76 @@ def write_flows(
         remedy = "write a whole run, by Run.write or replay --out"
         raise ResourceError(f"{chosen} needs more than rows", path=str(target), remedy=remedy)
     with output(target) as sink:
-        _WRITERS[chosen](rows, schema, sink, meta or {}, accounting or {})
+        books = {} if meta is None else meta, {} if accounting is None else accounting
+        _WRITERS[chosen](rows, schema, sink, *books)
+
+
+class Writing:
+    """A file of flow rows that a thread writes while they come: as ``write_flows``, once it is finished.
+
+    Use as a context manager: what is left without ``finish`` leaves no file.
+
+    Parameters
+    ----------
+    target : path
+    accounting : mapping
+        As for ``write_flows``; it may be filled meanwhile.
+
+    Attributes
+    ----------
+    batches : int
+        How many were added.
+    """
+
+    def __init__(self, target: "str | os.PathLike[str]", accounting: Mapping[str, int]) -> None:
+        self.batches = 0
+        self._meta: dict[str, Any] = {}
+        self._queue: SimpleQueue[pa.RecordBatch | type[_Left] | None] = SimpleQueue()
+        self._written = Later(
+            lambda: write_flows(self._taken(), target, meta=self._meta, accounting=accounting)
+        )
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave what was not finished."""
+        self._queue.put(_Left)
+        with contextlib.suppress(Exception):  # told by ``finish``
+            self._written.result()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Have a batch written; of the schema of the first."""
+        self.batches += 1
+        self._queue.put(batch)
+
+    def finish(self, meta: Mapping[str, Any]) -> None:
+        """Wait until all is written.
+
+        Raises
+        ------
+        ResourceError
+            If the place cannot be written.
+        """
+        self._meta.update(meta)
+        self._queue.put(None)
+        self._written.result()
+
+    def _taken(self) -> Iterator[pa.RecordBatch]:
+        while (batch := self._queue.get()) is not None:
+            if batch is _Left:
+                raise _Left
+            yield batch
+
+
+class _Left(Exception):
+    """A file was not finished."""
 
 
 def _write_ndjson(

@@ -1,10 +1,11 @@
 """``classify``, ``replay`` and ``open_run``: what makes runs."""
 
 import functools
+import itertools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from classifier.registry import Registry, Table
     from classifier.report.anonymize import Anonymizer
     from classifier.report.sorting import Sorter
+    from classifier.report.writers import Writing
 
 __all__ = ["Replay", "classify", "open_run", "replay"]
 
@@ -158,6 +160,7 @@ class Replay:
     reading: Reading
     sorter: "Sorter"
     hashes: "Later[list[dict[str, str]]] | None" = None
+    writing: "Mapping[str, Writing]" = field(default_factory=dict)
 
     def batches(self) -> "Iterator[pa.RecordBatch]":
         """Yield the rows; as often as wanted."""
@@ -204,6 +207,12 @@ class Replay:
         if str(path).endswith(".parquet"):  # hashing reads the captures again
             described = self.hashes.result() if self.hashes else None
             meta = meta_of(self.reading.sources, self.reading.options, described)
+        begun = self.writing.get(str(path)) if anonymize is None else None
+        if begun is not None:
+            for batch in itertools.islice(self.batches(), begun.batches, None):
+                begun.add(batch)
+            begun.finish(meta)
+            return
         rows = self.batches()
         if anonymize is not None:
             from classifier.registry import ROUTED_LOCAL
@@ -221,12 +230,14 @@ def replay(
     *,
     judging: Callable[[], Options] | None = None,
     hashed: bool = False,
+    ahead: Sequence[str] = (),
 ) -> Iterator[Replay]:
     """Read captures; nothing is warned about.
 
     With ``judging`` large ones are read by ``options`` while it opens the rest that options name.
     With ``hashed`` captures are hashed for ``write`` to Parquet meanwhile; not before judging waits
-    for flows, as reading, which the rest waits for, should have a processor of its own.
+    for flows, as reading, which the rest waits for, should have a processor of its own. ``ahead`` are
+    files that ``write`` will be asked for, with addresses as they are: a thread begins them.
 
     Yields
     ------
@@ -243,9 +254,16 @@ def replay(
                 from classifier.report.sorting import Sorter
 
                 sorter = stack.enter_context(Sorter())
+                writing: dict[str, Writing] = {}
                 for batch in reading.rows():
                     sorter.add(batch)
-        yield Replay(reading, sorter, hashes)
+                    for window in sorter.windows() if ahead else ():
+                        for path in dict.fromkeys(ahead):
+                            if path not in writing:
+                                begun = _begun(path, reading.accounting)
+                                writing[path] = stack.enter_context(begun)
+                            writing[path].add(window)
+        yield Replay(reading, sorter, hashes, writing)
 
 
 def open_run(path: str | Path) -> Run:
@@ -265,6 +283,12 @@ def open_run(path: str | Path) -> Run:
 
     table, meta, accounting = read_flows(path)
     return Run(table, Accounting(accounting), meta=meta)
+
+
+def _begun(path: str, accounting: Accounting) -> "Writing":
+    from classifier.report.writers import Writing
+
+    return Writing(path, accounting)
 
 
 def _hashed_when_idle(reading: Reading) -> list[dict[str, str]]:

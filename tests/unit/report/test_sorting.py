@@ -46,6 +46,39 @@ def test_no_batch_is_larger_than_a_window(tmp_path: Path) -> None:
         assert max(batch.num_rows for batch in sorter.batches()) <= 32
 
 
+@pytest.mark.parametrize("limit", [100, 600, 5000])
+def test_windows_come_as_soon_as_they_are_complete(tmp_path: Path, limit: int) -> None:
+    batches = shuffled(1000, 37)
+    late = batches[3].column("flow_id").to_numpy().min()  # all windows from this id on wait for it
+    order = [*batches[:3], *batches[4:], batches[3]]
+    with Sorter(limit, window_rows=64, folder=tmp_path) as sorter:
+        early: list[pa.RecordBatch] = []
+        for batch in order[:-1]:
+            sorter.add(batch)
+            early += sorter.windows()
+        assert len(early) <= late // 64
+        sorter.add(order[-1])
+        early += sorter.windows()
+        assert len(early) == (1000 // 64 if limit == 5000 else 0)
+        assert list(sorter.windows()) == []
+        every = list(sorter.batches())
+        assert every[: len(early)] == early
+        assert [i for b in every for i in b.column("flow_id").to_pylist()] == list(range(1000))
+        assert list(sorter.batches()) == every
+
+
+def test_windows_given_before_rows_go_to_disk_come_back_from_there(tmp_path: Path) -> None:
+    ordered = pa.concat_batches(shuffled(1000, 1000))
+    ordered = ordered.take(pa.array(np.argsort(ordered.column("flow_id").to_numpy())))
+    with Sorter(600, window_rows=64, folder=tmp_path) as sorter:
+        early: list[pa.RecordBatch] = []
+        for start in range(0, 1000, 50):
+            sorter.add(ordered.slice(start, 50))
+            early += sorter.windows()
+        assert len(early) == 550 // 64
+        assert list(sorter.batches())[: len(early)] == early
+
+
 def test_a_bound_on_bytes_spills_too(tmp_path: Path) -> None:
     with Sorter(limit_bytes=1000, folder=tmp_path) as sorter:
         sorter.add(shuffled(1000, 1000)[0])
