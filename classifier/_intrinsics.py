@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-__all__ = ["borrow", "copy_bytes", "count_below", "prefetch", "read_file"]
+__all__ = ["borrow", "copy_bytes", "count_below", "keep_alive", "prefetch", "read_file"]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -46,7 +46,8 @@ def borrow(typingctx: Any, array: Any) -> Any:
     """Return the array without its owner: helpers it is passed to then count no references.
 
     Numba counts references atomically in every helper that is not inlined; over a packet that was
-    more than half of the time. The caller of the kernel keeps the array alive.
+    more than half of the time. The caller of the kernel keeps the array alive; an array that the kernel
+    makes needs ``keep_alive`` behind all that reads what was borrowed.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -56,6 +57,16 @@ def borrow(typingctx: Any, array: Any) -> Any:
         return view._getvalue()
 
     return array(array), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def keep_alive(typingctx: Any, array: Any) -> Any:
+    """Be the last use of an array: numba frees it there."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.get_dummy_value()
+
+    return types.void(array), codegen
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -35,6 +35,7 @@ __all__ = [
     "inline",
     "instead_of",
     "is_plain",
+    "keep_alive",
     "kernel",
     "plain",
     "prefetch",
@@ -188,6 +189,10 @@ def prefetch(array: Any, index: Any, line: Any) -> None:
 def borrow(array: Any) -> Any:
     """Return the array, compiled: without its owner, so that helpers count no references."""
     return array
+
+
+def keep_alive(array: Any) -> None:
+    """Keep an array of the kernel's own up to here: numba frees it after its last use by name."""
 
 
 def copy_bytes(source: Any, start: Any, size: Any, target: Any, at: Any) -> None:
@@ -355,7 +360,7 @@ def _cells_of(function: FunctionType, compiled: bool) -> tuple[CellType, ...] | 
 
 
 _NAMES: dict[tuple[str, bool], dict[str, Any]] = {}
-_STAND_INS = (prefetch, borrow, copy_bytes, read_file, count_below)
+_STAND_INS = (prefetch, borrow, keep_alive, copy_bytes, read_file, count_below)
 
 
 def _names_of(module: str, compiled: bool) -> dict[str, Any]:

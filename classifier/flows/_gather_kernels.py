@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier._jit import borrow, copy_bytes, inline, kernel, prefetch
+from classifier._jit import borrow, copy_bytes, inline, keep_alive, kernel, prefetch
 from classifier.flows._kernels import (
     DUPLICATES,
     GAPS,
@@ -319,4 +319,6 @@ def gather(
             state[MISSING_BYTES] += missing_bytes(o) + missing_bytes(q)
             start = stop
     state[GONE_KEPT] += start
+    keep_alive(all_paths)
+    keep_alive(all_cursors)
     return top

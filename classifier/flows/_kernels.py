@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier._jit import borrow, copy_bytes, inline, kernel, prefetch
+from classifier._jit import borrow, copy_bytes, inline, keep_alive, kernel, prefetch
 from classifier.tables import NO_WRAPPING, PACKET_LIMIT
 
 BATCH = 32
@@ -765,6 +765,7 @@ def update(
             digest = digest_of(p)
             update_flow(p, r, direction, digest, dirs, free_dirs, buf, kept, arena, state)
     state[NOW_NS] = now
+    keep_alive(all_keys)
 
 
 @kernel

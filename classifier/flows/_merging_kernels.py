@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier._jit import borrow, copy_bytes, inline, kernel
+from classifier._jit import borrow, copy_bytes, inline, keep_alive, kernel
 from classifier.flows._kernels import (
     A_HI,
     A_LO,
@@ -357,4 +357,5 @@ def merge(
             refused[n_refused] = tomb_hash(key)
             n_refused += 1
         ids[i] = r.flow_id
+    keep_alive(own_key)
     return n_refused

@@ -374,10 +374,8 @@ def assemble_whole(packets, n, before, buf, top, decapsulate, seed):
     n_slots = np.int64(2)
     while n_slots <= 2 * n_groups:
         n_slots *= 2
-    all_groups, all_slots = np.empty((n_groups, G_COLUMNS), np.int64), np.zeros(n_slots, np.int32)
-    all_position, all_following = np.empty(stop, np.int64), np.empty(stop, np.int32)
-    groups, slots = borrow(all_groups), borrow(all_slots)
-    position, following = borrow(all_position), borrow(all_following)
+    groups, slots = np.empty((n_groups, G_COLUMNS), np.int64), np.zeros(n_slots, np.int32)
+    position, following = np.empty(stop, np.int64), np.empty(stop, np.int32)
     total = np.int64(0)
     for row in range(first, stop):
         p = packets[row]
