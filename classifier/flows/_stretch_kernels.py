@@ -38,6 +38,7 @@ from classifier.wire._container_kernels import (
     POSITION,
     REASSEMBLED,
     ROWS_FULL,
+    SECTION,
     STATUS,
     walk_pcap,
     walk_pcapng,
@@ -172,7 +173,8 @@ def reader(walk_records: Any) -> Any:
                     made, whole = assemble_whole(
                         rows, most, spare, buf, walk[FILLED], decapsulate, seed
                     )
-                    if whole == most or whole == 0:
+                    # Nor are records read again whose interfaces those of another section overwrote
+                    if whole == most or whole == 0 or walk[SECTION] != walked[SECTION]:
                         break
                 stop = whole < most  # who waits for the rest must look
                 unread = most < n and not stop

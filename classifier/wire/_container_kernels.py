@@ -39,8 +39,9 @@ from classifier.wire._packet_kernels import be32, byte, clear, dissect
     GOT,  # bytes that a kernel read from the file itself
     MOST_FILLED,  # bytes of the buffer that file content may take
     REASSEMBLED,  # fragments whose datagrams were put together before rows were handed out
+    SECTION,  # pcapng: number of this section; its interfaces overwrite those of the one before
     N_STATE,
-) = range(22)
+) = range(23)
 
 NEED_BYTES, ROWS_FULL, NEED_INTERFACES, DAMAGED = 0, 1, 2, 3
 
@@ -293,6 +294,7 @@ def walk_pcapng(
                 break
             state[SWAPPED] = 1 if magic == BYTE_ORDER_SWAPPED else 0
             state[N_INTERFACES] = 0
+            state[SECTION] += 1
         length = u32(buf, at + 4, state[SWAPPED] != 0)
         if length < 12:
             state[STATUS], state[DAMAGE] = DAMAGED, DAMAGE_BLOCK

@@ -132,6 +132,18 @@ def test_datagrams_put_together_between_other_packets(tmp_path: Path, rows: int)
     assert reading.accounting["fragments_reassembled"] == 120
 
 
+@pytest.mark.parametrize("before", range(150, 220, 10))
+def test_records_that_are_read_again_are_of_their_own_section(tmp_path: Path, before: int) -> None:
+    whole = f.udp(1000, 53, bytes(range(100)))
+    first, last = f.ip4(whole[:64], more=True), f.ip4(whole[64:], fragment=8)
+    others = [f.ip4(f.udp(2000 + i, 53, b"a")) for i in range(before)]  # 64 bytes each, in a block
+    data = f.shb() + f.idb(link=f.RAW) + b"".join(map(f.epb, [*others, first, *others[:9]]))
+    data += f.shb() + f.idb() + b"".join(f.epb(f.eth(p)) for p in [*others[:20], last, *others])
+    path = tmp_path / "a.pcapng"
+    path.write_bytes(data)
+    assert_same(path, Options())
+
+
 @pytest.mark.parametrize("buffer", [4096, 70_000])
 def test_the_demo(buffer: int) -> None:
     assert_same(demo().capture, Options(), buffer=buffer)
