@@ -463,8 +463,8 @@ class Reading:
         if capture is None or self.pairs is not None:
             return
         before = -1
-        while not reassembly.waiting and before < capture.stream.position:
-            before = capture.stream.position
+        while not reassembly.waiting and before < capture.position:
+            before = capture.position
             yield from table.read_on(capture, _STRETCH)
             self._tell(capture)
 
@@ -542,7 +542,7 @@ class Reading:
         self._add_capture(capture)
 
     def _tell(self, capture: Capture) -> None:
-        self._position = self._done_bytes + capture.stream.position
+        self._position = self._done_bytes + capture.position
         if not self._taken_ahead:
             self._show()
 
@@ -554,7 +554,7 @@ class Reading:
         self.accounting["captures_failed"] += 1
 
     def _add_capture(self, capture: Capture) -> None:
-        self._done_bytes += capture.stream.position
+        self._done_bytes += capture.position
         self.problems.extend(capture.damage)
         self.accounting["packets_read"] += capture.packets_read
         self.accounting["timestamps_clamped"] += capture.clamped

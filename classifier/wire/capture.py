@@ -162,6 +162,13 @@ class Capture:
         return int(self._state[k.FRAME])
 
     @property
+    def position(self) -> int:
+        """Bytes of the source, as it is stored, that were read so far."""
+        from classifier.wire import _container_kernels as k
+
+        return self.stream.position + int(self._state[k.GOT])
+
+    @property
     def reassembled(self) -> int:
         """Fragments whose datagrams were put together by who read a stretch."""
         from classifier.wire import _container_kernels as k

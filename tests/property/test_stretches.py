@@ -198,6 +198,19 @@ def test_nearly_all_is_read_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < sum(alone) < reading.accounting["packets_read"] / 4
 
 
+def test_progress_ends_with_the_last_byte(tmp_path: Path) -> None:
+    path = tmp_path / "a.pcap"
+    path.write_bytes(f.pcap([f.ip4(f.udp(7, 53, bytes(100)))] * 500, link=f.RAW))
+    told: list[tuple[int, int]] = []
+    with sizes(least=1, most=1 << 20):
+        reading = Reading([path, path], Options(), lambda *some: told.append(some))
+        for _ in reading.batches():
+            pass
+    size = path.stat().st_size
+    assert (size, 2 * size) in told
+    assert told[-1] == (2 * size, 2 * size)
+
+
 def test_a_file_that_shrinks_meanwhile_ends_there(tmp_path: Path) -> None:
     path = tmp_path / "a.pcap"
     data = demo().capture.read_bytes()
