@@ -202,13 +202,15 @@ class _Machine:
 
 
 _machine: _Machine | None = None
+_MAKING = threading.Lock()
 
 
 def machine() -> _Machine:
     """Return what compiles and loads here."""
     global _machine
-    if _machine is None:
-        _machine = _Machine()
+    with _MAKING:  # a second one would take the first one's code with it
+        if _machine is None:
+            _machine = _Machine()
     return _machine
 
 

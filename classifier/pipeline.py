@@ -48,7 +48,7 @@ _BATCHES_AHEAD = 1
 _BATCHES_SOON = 4  # judged before reading must share its processor with hashing
 _STRETCH = 1 << 25  # bytes read before others have a word: 15 ms, longer from a slow disk
 _MOST_THREADS = 256
-_MOST_WAIT_S = 0.2
+_MOST_WAIT_S = 0.2  # for reading to be under way: what others import meanwhile would hold it up
 #: The model that ``default`` means.
 DEFAULT_MODEL = "lab"
 
@@ -407,6 +407,7 @@ class Reading:
 
         from classifier.flows.parts import Merger
 
+        self._under_way.set()
         options = self._table_options()
         merger = Merger(self._stop, decapsulate=self.options.decapsulate, **options)
         pool = ThreadPoolExecutor(self.options.threads)

@@ -160,9 +160,8 @@ def reader(walk_records: Any) -> Any:
             made = np.int64(0)
             stop: Any = False
             unread = False
-            for turn in range(
-                2
-            ):  # the second time, records of rows that can be added, to be behind them
+            # The second time as many records as can be added, to go on behind them
+            for turn in range(2):
                 to = rows if turn == 0 else spare
                 n = np.int64(walk_records(buf, walk[FILLED], walk, interfaces, to[: most + 1]))
                 if turn == 1:

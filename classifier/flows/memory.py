@@ -5,8 +5,8 @@ touched. A first touch costs the same for a page of 4 KiB as for a few more, so 
 took 100 ms of 240; pages of 2 MiB take a tenth of that. But where memory is in pieces, the system
 first moves other pages, and where a virtual machine's host took them back, it gives them anew: either
 takes milliseconds. So large pages are asked for one by one, just before they are needed, and no more
-once the last ones have cost 10 ms more than small ones would have. (Asking for small pages many at a time, with
-MADV_POPULATE_WRITE, was tried: it gains nothing.)
+once the last ones have cost 10 ms more than small ones would have. (Asking for small pages many at a
+time, with MADV_POPULATE_WRITE, was tried: it gains nothing.)
 """
 
 import mmap

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["FlowTable"]
 
 BATCH_FLOWS = 8192
-LEAST_RELEASED = 4 * BATCH_FLOWS  # whose memory was given back: then there is room for larger batches
+LEAST_RELEASED = (
+    4 * BATCH_FLOWS
+)  # whose memory was given back: then there is room for larger batches
 MOST_FLOWS = 1_000_000  # live ones that room is made for at once
 MOST_PACKETS = 8192  # from one place where flows are swept to the next
 SLOTS = 1 << 16  # at first
