@@ -306,7 +306,8 @@ def _compiled(
     numba = _numba()
     dispatcher = _version(function, True)
     types = tuple(numba.typeof(arg) for arg in args)
-    dispatcher.compile(types)
+    with _without_machine_code():
+        dispatcher.compile(types)
     made = dispatcher.overloads[types]
     returns = made.signature.return_type
     names = list(returns) if isinstance(returns, numba.types.BaseTuple) else [returns]
@@ -314,12 +315,47 @@ def _compiled(
         text = " ".join(str(numba.types.unliteral(name)) for name in names)
         code = _native.object_code(made.library.get_llvm_str(), made.fndesc.llvm_func_name, args)
         bound = _native.bind(code, args, text)
-    except NotImplementedError:  # numba calls it, and compiles it in each process
-        slow = numba.njit(nogil=True)(dispatcher.py_func)
+    except NotImplementedError:  # numba calls it, and compiles it and its helpers in each process
+        _version.cache_clear()
+        _NAMES.clear()
+        slow = numba.njit(nogil=True)(_version(function, True).py_func)
         return lambda args: slow(*args), False
     if path is not None:
         _native.keep(path, text, code)
     return bound, True
+
+
+@contextlib.contextmanager
+def _without_machine_code() -> Iterator[None]:
+    """Let numba stop at LLVM's language, and bring helpers to their last form in their callers alone.
+
+    ``_native`` makes machine code of kernels; numba's own, of each helper too, and each optimized for
+    itself, would be a quarter of compiling. Other threads compile before or after, as they always do.
+    """
+    from numba.core import codegen
+    from numba.core.compiler_lock import global_compiler_lock
+
+    library, processor = codegen.CPUCodeLibrary, codegen.JITCPUCodegen
+    helpers = {helper.__qualname__ for helper in _HELPERS}
+    optimize = getattr(library, "_optimize_final_module", None)
+
+    def optimize_kernels(self: Any) -> None:
+        if optimize is not None and self.name not in helpers:
+            optimize(self)
+
+    steps: list[tuple[Any, str, Any]] = [
+        (library, "_optimize_final_module", optimize_kernels),
+        (codegen.JITCodeLibrary, "_finalize_specific", lambda self: None),
+        (processor, "_add_module", lambda self, module: None),
+        (processor, "set_env", lambda self, name, env: None),
+    ]
+    if not all(hasattr(owner, name) for owner, name, _ in steps):  # another numba: it takes longer
+        steps = []
+    with global_compiler_lock, contextlib.ExitStack() as changed:
+        for owner, name, instead in steps:
+            changed.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, instead)
+        yield
 
 
 def _stored(path: Path, args: tuple[Any, ...]) -> Callable[[tuple[Any, ...]], Any] | None:

@@ -296,6 +296,7 @@ def test_memory_that_kernels_take_is_given_back() -> None:
 @kernel
 def sorted_copy(a, out):
     out[:] = np.sort(a)
+    out[0] = shifted(out[0]) - OFFSET - TABLE[1]
 
 
 @pytest.mark.usefixtures("compiled")
@@ -306,6 +307,33 @@ def test_what_needs_more_of_numba_is_called_by_it() -> None:
     assert not sorted_copy.bound_alone
     assert table_of(np.arange(30), 1) == (3, 3)
     assert table_of.bound_alone
+
+
+@pytest.mark.usefixtures("compiled")
+def test_functions_that_others_give_numba_have_machine_code() -> None:
+    """Kernels have none of numba's: neither what is compiled before one nor behind it may lack it."""
+    import numba
+
+    def largest(a):
+        if a.size == 0:
+            raise ValueError(str(a.size))
+        return np.sort(a)[-1] + len([x for x in a if x > 1])
+
+    before = numba.njit(largest)
+    assert before(np.array([3, 1, 2])) == 5
+
+    @kernel
+    def twice(a):
+        b = np.sort(a)
+        return b[0] + b[-1]
+
+    assert twice(np.array([3, 1, 2])) == 4
+    behind = numba.njit(largest)
+    for function in (before, behind):
+        assert function(np.array([3, 1, 2])) == 5
+        assert function(np.array([3.5, 1])) == 4.5
+        with pytest.raises(ValueError, match="0"):
+            function(np.zeros(0))
 
 
 def test_threads_compile_a_kernel_once() -> None:
