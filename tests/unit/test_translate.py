@@ -165,6 +165,20 @@ def test_threads_share_one_definition(monkeypatch):
     assert made == [own_number]
 
 
+def test_threads_that_ask_at_once_load_into_one_machine(monkeypatch):
+    """What another one had loaded would be gone with it, and its callers crash."""
+
+    class Slow:
+        def __init__(self):
+            time.sleep(0.05)
+
+    monkeypatch.setattr(_native, "_machine", None)
+    monkeypatch.setattr(_native, "_Machine", Slow)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: _native.machine(), range(4)))
+    assert len({id(one) for one in found}) == 1
+
+
 @pytest.fixture
 def kept(monkeypatch, tmp_path):
     """Return a folder of its own for what is made."""
