@@ -358,11 +358,12 @@ def fragments_among(packets, n):
 
 
 @inline
-def assemble_whole(packets, n, before, buf, top, decapsulate, seed):
-    """Put datagrams together, if all fragments of each are among ``n`` rows: (rows that were, n).
+def assemble_whole(packets, n, spare, buf, top, decapsulate, seed):
+    """Put datagrams together, if all fragments of each are among ``n`` rows.
 
-    Else rows are as they were, and the second number is the first row whose datagram may go on. ``before``
-    is as large as ``packets``, whose last row is scratch; ``buf`` may be written from ``top`` on.
+    Returns how many rows became datagrams, and ``n``; else rows are as they were, and the second number is
+    the first row whose datagram may go on. ``spare`` is as large as ``packets``, whose last row is
+    scratch; ``buf`` may be written from ``top`` on.
     """
     first, stop, count, n_bytes = fragments_among(packets, n)
     if count == 0:
@@ -379,7 +380,7 @@ def assemble_whole(packets, n, before, buf, top, decapsulate, seed):
     total = np.int64(0)
     for row in range(first, stop):
         p = packets[row]
-        before[row] = p
+        spare[row] = p
         total += np.int64(p.payload_stop) - np.int64(p.payload_start)
         position[row] = total
     settled, _, made = assemble(
@@ -399,7 +400,7 @@ def assemble_whole(packets, n, before, buf, top, decapsulate, seed):
     if settled == stop:
         return made, n
     for row in range(first, stop):
-        packets[row] = before[row]
+        packets[row] = spare[row]
     return np.int64(0), settled
 
 
