@@ -9,7 +9,8 @@ from classifier.tables import FlowBatch
 
 
 def batches_in_memory() -> int:
-    return sum(isinstance(thing, FlowBatch | Heads) for thing in gc.get_objects())
+    # By their types: what stands for an object that is gone cannot be asked whether it is one
+    return sum(type(thing) in (FlowBatch, Heads) for thing in gc.get_objects())
 
 
 def test_nothing_keeps_a_batch_that_was_judged() -> None:
@@ -20,6 +21,6 @@ def test_nothing_keeps_a_batch_that_was_judged() -> None:
     gc.disable()
     try:
         assert sum(rows.num_rows for rows in Reading([files.capture], options).rows()) > 0
-        assert batches_in_memory() == before
+        assert batches_in_memory() <= before
     finally:
         gc.enable()
