@@ -337,10 +337,10 @@ def _without_machine_code() -> Iterator[None]:
 
     library, processor = codegen.CPUCodeLibrary, codegen.JITCPUCodegen
     helpers = {helper.__qualname__ for helper in _HELPERS}
-    optimize = getattr(library, "_optimize_final_module", None)
+    optimize: Any = getattr(library, "_optimize_final_module", None)
 
     def optimize_kernels(self: Any) -> None:
-        if optimize is not None and self.name not in helpers:
+        if self.name not in helpers:
             optimize(self)
 
     steps: list[tuple[Any, str, Any]] = [

@@ -6,8 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from queue import SimpleQueue
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -85,7 +84,7 @@ def write_flows(
 class Writing:
     """A file of flow rows that a thread writes while they come: as ``write_flows``, once it is finished.
 
-    Use as a context manager: what is left without ``finish`` leaves no file.
+    Whoever begins one calls ``leave`` in the end: without ``finish`` before, there is no file.
 
     Parameters
     ----------
@@ -107,17 +106,8 @@ class Writing:
             lambda: write_flows(self._taken(), target, meta=self._meta, accounting=accounting)
         )
 
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave what was not finished."""
+    def leave(self) -> None:
+        """Stop writing, if it is not finished."""
         self._queue.put(_Left)
         with contextlib.suppress(Exception):  # told by ``finish``
             self._written.result()

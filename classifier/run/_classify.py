@@ -260,8 +260,8 @@ def replay(
                     for window in sorter.windows() if ahead else ():
                         for path in dict.fromkeys(ahead):
                             if path not in writing:
-                                begun = _begun(path, reading.accounting)
-                                writing[path] = stack.enter_context(begun)
+                                writing[path] = _begun(path, reading.accounting)
+                                stack.callback(writing[path].leave)
                             writing[path].add(window)
         yield Replay(reading, sorter, hashes, writing)
 
