@@ -5,23 +5,27 @@ touched. A first touch costs the same for a page of 4 KiB as for a few more, so 
 took 100 ms of 240; pages of 2 MiB take a tenth of that. But where memory is in pieces, the system
 first moves other pages, and where a virtual machine's host took them back, it gives them anew: either
 takes milliseconds. So large pages are asked for one by one, just before they are needed, and no more
-once the last ones have cost 10 ms more than small ones would have. (Asking for small pages many at a
-time, with MADV_POPULATE_WRITE, was tried: it gains nothing.)
+once the last ones have cost 5 ms more than small ones would have; the next table tries again. An array's
+first 2 MiB are left to small pages: small captures need no more. (Asking for small
+pages many at a time, with MADV_POPULATE_WRITE, was tried: it gains nothing.) For the same reason what
+goes out is written where an earlier batch was, once nobody has that any more.
 """
 
 import mmap
+import sys
 import time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Pages"]
+__all__ = ["Pages", "Reused"]
 
 LARGE = 2 << 20
 LEAST_BYTES = 4 << 20  # of an array, to have pages of its own; also where NumPy asks for large ones
-SMALL_NS = 600_000  # what touching LARGE bytes costs in pages of 4 KiB: 512 of 1.2 us
-PATIENCE_NS = 10_000_000  # lost before small pages are left to it
+SMALL_NS = 750_000  # what touching LARGE bytes costs in pages of 4 KiB: 512 of 1.5 us
+PATIENCE_NS = 5_000_000  # lost before all is left to small pages
+MOST_REUSED = 12  # arrays that are remembered: of four batches
 
 
 class Pages:
@@ -38,14 +42,14 @@ class Pages:
     array : ndarray, shape (size,)
     """
 
-    __slots__ = ("_map", "_next", "_released", "_skip", "array")
+    __slots__ = ("_map", "_next", "_released", "_skip", "_used", "array")
 
     _left_ns = PATIENCE_NS  # of the process: what large pages may still cost
 
     def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
         n_bytes = size * dtype.itemsize
         self._map: mmap.mmap | None = None
-        self._next = self._skip = self._released = 0
+        self._next = self._skip = self._released = self._used = 0
         self.array: NDArray[Any]
         if n_bytes < LEAST_BYTES:
             raw = np.zeros(n_bytes + 64, np.uint8)
@@ -59,12 +63,21 @@ class Pages:
             self._skip = -np.frombuffer(self._map, np.uint8).ctypes.data % LARGE
             self.array = np.frombuffer(self._map, dtype, size, self._skip)
 
+    @classmethod
+    def retry(cls) -> None:
+        """Try large pages again: by now some may be at hand that others gave back."""
+        cls._left_ns = PATIENCE_NS
+
     def prepare(self, used: int, more: int = 1) -> None:
         """Have the memory behind the first ``used`` rows ready for so many more, if it is cheap."""
-        if self._map is None or Pages._left_ns < 0:
-            return
         item = self.array.dtype.itemsize
-        wanted = (used + more) * item + LARGE  # a page ahead: what calls add is not known before
+        if self._map is None or Pages._left_ns < 0 or (used + more) * item < LARGE:
+            return
+        more = max(
+            more, used - self._used
+        )  # what the next call adds is not known: as much as the last
+        self._used = used
+        wanted = (used + more) * item + LARGE
         if self._next >= wanted:
             return
         at = max(self._next, -(-used * item // LARGE) * LARGE)  # the first that nobody touched
@@ -92,3 +105,28 @@ class Pages:
                 mmap.MADV_DONTNEED, self._skip + self._released, stop - self._released
             )
             self._released = stop
+
+
+class Reused:
+    """Arrays that are used again once whoever got them, and every view of them, is gone."""
+
+    __slots__ = ("_arrays",)
+
+    def __init__(self) -> None:
+        self._arrays: list[NDArray[Any]] = []
+
+    def empty(self, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return an array with any content."""
+        unused = [i for i in range(len(self._arrays)) if self._is_unused(i, dtype)]
+        for i in unused:
+            if self._arrays[i].size >= size:
+                return self._arrays[i][:size]
+        for i in reversed(unused):
+            del self._arrays[i]
+        # np.empty would ask for large pages, however dear they are; an eighth more, as the next may be larger
+        self._arrays = [*self._arrays[1 - MOST_REUSED :], np.zeros(size + size // 8, dtype)]
+        return self._arrays[-1][:size]
+
+    def _is_unused(self, i: int, dtype: np.dtype[Any]) -> bool:
+        # Two references: the list's and the call's. A view of an array refers to it, not to other views
+        return self._arrays[i].dtype == dtype and sys.getrefcount(self._arrays[i]) == 2

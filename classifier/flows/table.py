@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from classifier.errors import ClassifierError
 from classifier.flows import _gather_kernels as g
 from classifier.flows import _kernels as k
-from classifier.flows.memory import Pages
+from classifier.flows.memory import Pages, Reused
 from classifier.tables import DIR, FLOW, FLOW_RECORD, KEPT, PACKET_LIMIT, SERIES, FlowBatch
 from classifier.wire import Capture
 
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FlowTable"]
 
-BATCH_FLOWS = 8192
-LEAST_RELEASED = (
-    4 * BATCH_FLOWS
-)  # whose memory was given back: then there is room for larger batches
+BATCH_FLOWS = 12_288
 MOST_FLOWS = 1_000_000  # live ones that room is made for at once
 MOST_PACKETS = 8192  # from one place where flows are swept to the next
 SLOTS = 1 << 16  # at first
@@ -89,6 +86,7 @@ class FlowTable:
         self._state[k.NOW_NS] = np.iinfo(np.int64).min
         # Other data than the capture's author can know, so that no capture can make keys collide
         self._state[k.SEED] = int.from_bytes(os.urandom(8), "little", signed=True)
+        Pages.retry()
         # Room for the most live flows; the system gives memory for what is touched
         most = min(max_flows, MOST_FLOWS) + MOST_PACKETS
         self._records = _spacious(most, FLOW_RECORD)
@@ -109,6 +107,7 @@ class FlowTable:
         self._swept_ns = np.iinfo(np.int64).min
         self._packets = 0
         self._packets_swept = 0
+        self._reused = Reused()
         self._merged = False  # parts: sweeps were not where they would have been
 
     @property
@@ -275,14 +274,10 @@ class FlowTable:
         state = self._records.array["state"][: self._state[k.N_RECORDS]]
         rows = np.flatnonzero(state & k.LIVE)
         rows = rows[np.argsort(self._records.array["flow_id"][rows])]
-        first, size = 0, BATCH_FLOWS
-        while first < rows.size:
-            batch = self._gather(self._records.array, rows[first : first + size])
+        for first in range(0, rows.size, BATCH_FLOWS):
+            batch = self._gather(self._records.array, rows[first : first + BATCH_FLOWS])
             self._release(int(batch.flows["flow_id"][-1]))
             yield batch
-            first += size
-            if first >= LEAST_RELEASED:
-                size = 2 * BATCH_FLOWS
         self._state[[k.N_LIVE, k.N_RECORDS, k.N_FREE_RECORDS, k.N_FREE_DIRS]] = 0
         self._state[k.N_DIRS] = k.SCRATCH_DIRS
         self._slots.array[:] = 0
@@ -437,9 +432,9 @@ class FlowTable:
 
     def _gather(self, records: NDArray[np.void], rows: NDArray[np.int64]) -> FlowBatch:
         n_packets, n_bytes = g.count(records, rows)
-        flows = np.empty(rows.size, FLOW)
-        packets = np.empty(n_packets, SERIES)
-        payload = np.empty(n_bytes, np.uint8)
+        flows = self._reused.empty(rows.size, FLOW)
+        packets = self._reused.empty(n_packets, SERIES)
+        payload = self._reused.empty(n_bytes, np.dtype(np.uint8))
         used = g.gather(
             records,
             self._dirs.array,

@@ -1,9 +1,11 @@
 """Memory that is got ready in large pages is zero, aligned, and never touched where it is in use."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from classifier.flows.memory import LARGE, Pages
+from classifier.flows import FlowTable
+from classifier.flows.memory import LARGE, MOST_REUSED, PATIENCE_NS, Pages, Reused
 
 ROWS = 4 * LARGE // 8
 
@@ -34,6 +36,29 @@ def test_large_pages_that_cost_too_much_are_not_asked_for(monkeypatch: pytest.Mo
     assert not pages.array.any()
 
 
+def test_the_next_table_tries_large_pages_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Pages, "_left_ns", -1)
+    FlowTable()
+    assert Pages._left_ns == PATIENCE_NS
+
+
+def test_a_small_array_is_left_to_small_pages():
+    pages = Pages(ROWS, np.dtype(np.uint64))
+    pages.prepare(1000, 1000)
+    assert pages._next == 0
+
+
+def test_memory_is_got_ready_for_as_much_as_came_before(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Pages, "_left_ns", 10**12)
+    pages = Pages(10 * ROWS, np.dtype(np.uint64))
+    if pages._map is None:
+        pytest.skip("no large pages on this system")
+    pages.prepare(ROWS)
+    if Pages._left_ns < 0:
+        pytest.skip("the system has no large pages")
+    assert pages._next >= 2 * ROWS * 8
+
+
 def test_what_is_given_back_is_zero_and_the_rest_as_it_was():
     pages = Pages(ROWS, np.dtype(np.uint64))
     pages.array[:] = 7
@@ -44,3 +69,35 @@ def test_what_is_given_back_is_zero_and_the_rest_as_it_was():
     gone = ROWS // 2 if pages._map is not None else 0
     assert not pages.array[:gone].any()
     assert (pages.array[gone:] == 7).all()
+
+
+def test_an_array_is_used_again_once_nobody_has_it_or_a_view_of_it():
+    reused, dtype = Reused(), np.dtype([("a", "u4"), ("b", "u4")])
+    first = reused.empty(100, dtype)
+    place = first.ctypes.data
+    views = [first["a"], first[10:].view(np.uint8)[3:], memoryview(first), pa.py_buffer(first)]
+    del first
+    while views:
+        assert reused.empty(50, dtype).ctypes.data != place
+        views.pop()
+    assert reused.empty(100, dtype).ctypes.data == place
+    assert reused.empty(100, np.dtype(np.uint64)).ctypes.data != place
+
+
+def test_what_somebody_has_stays_as_it_is_and_is_not_held():
+    reused, dtype = Reused(), np.dtype(np.int64)
+    had = []
+    for size in np.random.default_rng(5).integers(0, 2000, 200).tolist():
+        array = reused.empty(size, dtype)
+        assert array.size == size
+        array[:] = len(had)
+        had.append(array)
+        assert len(reused._arrays) <= MOST_REUSED
+    assert all((array == i).all() for i, array in enumerate(had))
+
+
+def test_arrays_that_became_too_small_are_let_go():
+    reused, dtype = Reused(), np.dtype(np.int64)
+    for size in range(1, 5000, 100):
+        reused.empty(size, dtype)
+        assert len(reused._arrays) == 1

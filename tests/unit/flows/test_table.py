@@ -428,6 +428,7 @@ def in_rounds(rounds: int, *, size: int = 1000) -> tuple[FlowTable, list[FlowBat
 
 def test_memory_of_ended_flows_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("classifier.flows.table.LEAST_GONE", 1 << 20)
+    monkeypatch.setattr("classifier.flows.table.BATCH_FLOWS", 8192)
     _, batches, most = in_rounds(40)
     assert sum(int(b.flows.size) for b in batches) == 40 * 998 + 1
     assert most < 12 * 2**20  # a round keeps a megabyte, and thousands of flows end at once
