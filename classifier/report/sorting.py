@@ -7,11 +7,12 @@ of what is left of each run, and sorting these prefixes together gives the next 
 holds one window, and one batch of each run.
 
 As ids are dense, a window is also known to be complete when it has as many rows as ids: ``windows``
-gives those to whoever can use rows before the last ones are there.
+gives those to whoever can use rows before the last ones are there, and who puts them in order.
 """
 
 import contextlib
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +26,25 @@ from numpy.typing import NDArray
 
 from classifier.errors import ResourceError
 
-__all__ = ["Sorter"]
+__all__ = ["Sorter", "Window"]
 
 # Rows of a batch in a run's file: a merge holds one of them for each run.
 _RUN_BATCH_ROWS = 8192
+
+
+class Window:
+    """Rows of a range of ids, put in order by the thread that first asks for them."""
+
+    def __init__(self, parts: list[pa.RecordBatch]) -> None:
+        self._parts = parts
+        self._one_at_a_time = threading.Lock()
+
+    def rows(self) -> pa.RecordBatch:
+        """Return the rows in order."""
+        with self._one_at_a_time:
+            if len(self._parts) > 1:
+                self._parts = _in_order(self._parts).to_batches()
+            return self._parts[0]
 
 
 class Sorter:
@@ -67,7 +83,7 @@ class Sorter:
         self._window_rows = window_rows
         self._parent = folder
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._windows: list[pa.RecordBatch] = []  # those that are complete, in order
+        self._windows: list[Window] = []  # those that are complete
         self._given = 0
         self._sizes: Counter[int] = Counter()  # rows of each window so far
         self._kept: list[pa.RecordBatch] = []  # the others, each in order
@@ -115,7 +131,7 @@ class Sorter:
             places, sizes = np.unique(_ids(batch) // self._window_rows, return_counts=True)
             self._sizes.update(dict(zip(places.tolist(), sizes.tolist(), strict=True)))
 
-    def windows(self) -> Iterator[pa.RecordBatch]:
+    def windows(self) -> Iterator[Window]:
         """Yield the first windows that are complete, each once; none once rows are on disk.
 
         They are the first of ``batches``.
@@ -123,7 +139,7 @@ class Sorter:
         while not self._runs and self._sizes[len(self._windows)] == self._window_rows:
             bound = (len(self._windows) + 1) * self._window_rows
             parts = [_divided(batch, bound) for batch in self._kept]
-            self._windows += _in_order([first for first, _ in parts if first.num_rows]).to_batches()
+            self._windows.append(Window([first for first, _ in parts if first.num_rows]))
             self._kept = [rest for _, rest in parts if rest.num_rows]
         yield from self._windows[self._given :]
         self._given = len(self._windows)
@@ -140,7 +156,7 @@ class Sorter:
             if not self._is_sorted and self._kept:  # they may be asked for again
                 self._kept = _in_order(self._kept).to_batches(max_chunksize=self._window_rows)
             self._is_sorted = True
-            yield from self._windows
+            yield from (window.rows() for window in self._windows)
             yield from self._kept
             return
         if self._windows or self._kept:
@@ -163,7 +179,7 @@ class Sorter:
                     prefix="classifier-", dir=self._parent, ignore_cleanup_errors=True
                 )
             path = Path(self._folder.name) / f"{len(self._runs)}.arrow"
-            table = _in_order([*self._windows, *self._kept])
+            table = _in_order([*(window.rows() for window in self._windows), *self._kept])
             options = pa.ipc.IpcWriteOptions(compression="lz4")
             with pa.ipc.new_stream(str(path), table.schema, options=options) as writer:
                 writer.write_table(table, max_chunksize=_RUN_BATCH_ROWS)

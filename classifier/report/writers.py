@@ -20,6 +20,7 @@ from classifier.report._ndjson import ndjson
 from classifier.report.columns import SCHEMA
 from classifier.report.formats import FORMATS, Format, output_format
 from classifier.report.readers import read_flows
+from classifier.report.sorting import Window
 from classifier.tables import SCHEMA_VERSION
 
 __all__ = ["FORMATS", "Format", "Writing", "output_format", "read_flows", "write_flows"]
@@ -101,7 +102,7 @@ class Writing:
     def __init__(self, target: "str | os.PathLike[str]", accounting: Mapping[str, int]) -> None:
         self.batches = 0
         self._meta: dict[str, Any] = {}
-        self._queue: SimpleQueue[pa.RecordBatch | type[_Left] | None] = SimpleQueue()
+        self._queue: SimpleQueue[pa.RecordBatch | Window | type[_Left] | None] = SimpleQueue()
         self._written = Later(
             lambda: write_flows(self._taken(), target, meta=self._meta, accounting=accounting)
         )
@@ -112,8 +113,8 @@ class Writing:
         with contextlib.suppress(Exception):  # told by ``finish``
             self._written.result()
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Have a batch written; of the schema of the first."""
+    def add(self, batch: "pa.RecordBatch | Window") -> None:
+        """Have rows written; of the schema of the first. The thread puts a window in order."""
         self.batches += 1
         self._queue.put(batch)
 
@@ -133,7 +134,7 @@ class Writing:
         while (batch := self._queue.get()) is not None:
             if batch is _Left:
                 raise _Left
-            yield batch
+            yield batch.rows() if isinstance(batch, Window) else batch
 
 
 class _Left(Exception):

@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -203,14 +205,15 @@ class Replay:
             return
         if anonymize is not None:
             not_both(keep_addresses)
-        meta: dict[str, Any] = {}
-        if str(path).endswith(".parquet"):  # hashing reads the captures again
-            described = self.hashes.result() if self.hashes else None
-            meta = meta_of(self.reading.sources, self.reading.options, described)
         begun = self.writing.get(str(path)) if anonymize is None else None
         if begun is not None:
             for batch in itertools.islice(self.batches(), begun.batches, None):
                 begun.add(batch)
+        meta: dict[str, Any] = {}
+        if str(path).endswith(".parquet"):  # hashing reads the captures again
+            described = self.hashes.result() if self.hashes else None
+            meta = meta_of(self.reading.sources, self.reading.options, described)
+        if begun is not None:
             begun.finish(meta)
             return
         rows = self.batches()
@@ -293,4 +296,6 @@ def _begun(path: str, accounting: Accounting) -> "Writing":
 
 def _hashed_when_idle(reading: Reading) -> list[dict[str, str]]:
     reading.idle.wait()
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
     return descriptions(reading.sources)
