@@ -5,7 +5,7 @@ touched. A first touch costs the same for a page of 4 KiB as for a few more, so 
 took 100 ms of 240; pages of 2 MiB take a tenth of that. But where memory is in pieces, the system
 first moves other pages, and where a virtual machine's host took them back, it gives them anew: either
 takes milliseconds. So large pages are asked for one by one, just before they are needed, and no more
-once the last ones have cost 5 ms more than small ones would have; the next table tries again. An array's
+once the last ones have cost 2 ms more than small ones would have; the next table tries again. An array's
 first 2 MiB are left to small pages: small captures need no more. (Asking for small
 pages many at a time, with MADV_POPULATE_WRITE, was tried: it gains nothing.) For the same reason what
 goes out is written where an earlier batch was, once nobody has that any more.
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 __all__ = ["Pages", "Reused"]
 
 LARGE = 2 << 20
-LEAST_BYTES = 4 << 20  # of an array, to have pages of its own; also where NumPy asks for large ones
+LEAST_BYTES = 4 << 20  # of an array, to have pages of its own; of such NumPy asks for large ones
 SMALL_NS = 750_000  # what touching LARGE bytes costs in pages of 4 KiB: 512 of 1.5 us
-PATIENCE_NS = 5_000_000  # lost before all is left to small pages
+PATIENCE_NS = 2_000_000  # lost before all is left to small pages
 MOST_REUSED = 12  # arrays that are remembered: of four batches
 
 
@@ -56,10 +56,9 @@ class Pages:
             skip = -raw.ctypes.data % 64
             self.array = raw[skip : skip + n_bytes].view(dtype)
         elif not hasattr(mmap, "MADV_HUGEPAGE"):
-            self.array = np.frombuffer(mmap.mmap(-1, n_bytes), dtype)
+            self.array = np.frombuffer(_small_pages(n_bytes), dtype)
         else:
-            # Memory that is private: a first touch of what could be shared costs 1.6 times as much
-            self._map = mmap.mmap(-1, n_bytes + LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            self._map = _small_pages(n_bytes + LARGE)
             self._skip = -np.frombuffer(self._map, np.uint8).ctypes.data % LARGE
             self.array = np.frombuffer(self._map, dtype, size, self._skip)
 
@@ -83,14 +82,14 @@ class Pages:
         at = max(self._next, -(-used * item // LARGE) * LARGE)  # the first that nobody touched
         stop = min(wanted, self.array.nbytes - LARGE + 1)
         while at < stop and Pages._left_ns >= 0:
-            begun = time.perf_counter_ns()
+            begun = time.thread_time_ns()
             try:
                 self._map.madvise(mmap.MADV_HUGEPAGE, self._skip + at, LARGE)
             except OSError:  # a system without large pages
                 Pages._left_ns = -1
                 return
             self._map[self._skip + at] = 0
-            gained = SMALL_NS - (time.perf_counter_ns() - begun)
+            gained = SMALL_NS - (time.thread_time_ns() - begun)
             Pages._left_ns = min(Pages._left_ns + gained, PATIENCE_NS)
             at += LARGE
         self._next = at
@@ -105,6 +104,14 @@ class Pages:
                 mmap.MADV_DONTNEED, self._skip + self._released, stop - self._released
             )
             self._released = stop
+
+
+def _small_pages(n_bytes: int) -> mmap.mmap:
+    """Return memory for which nobody asks for large pages, as NumPy does, however dear they are."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, n_bytes)
+    # Private: a first touch of what could be shared costs 1.6 times as much
+    return mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 class Reused:
@@ -123,9 +130,13 @@ class Reused:
                 return self._arrays[i][:size]
         for i in reversed(unused):
             del self._arrays[i]
-        # np.empty would ask for large pages, however dear they are; an eighth more, as the next may be larger
-        self._arrays = [*self._arrays[1 - MOST_REUSED :], np.zeros(size + size // 8, dtype)]
-        return self._arrays[-1][:size]
+        room = size + size // 8  # as the next may be larger
+        if room * dtype.itemsize < LEAST_BYTES:
+            array = np.empty(room, dtype)
+        else:
+            array = np.frombuffer(_small_pages(room * dtype.itemsize), dtype)
+        self._arrays = [*self._arrays[1 - MOST_REUSED :], array]
+        return array[:size]
 
     def _is_unused(self, i: int, dtype: np.dtype[Any]) -> bool:
         # Two references: the list's and the call's. A view of an array refers to it, not to other views
