@@ -92,12 +92,12 @@ def worded(
 ) -> list[Evidence]:
     """Return evidence of a detector's hits, in words; see ``collect``."""
     found = []
-    for flow, meaning, first, last, starts, value in hits.tolist():
+    frames = batch.packets["frame"][hits[:, FIRST : LAST + 1]].tolist()
+    for (flow, meaning, first, last, starts, value), (begun, done) in zip(
+        hits.tolist(), frames, strict=True
+    ):
         strength, text, family = meanings[meaning]
-        frames = [int(batch.packets["frame"][row]) for row in (first, last)]
-        place = f"packet {frames[1]}"
-        if first != last:
-            place = f"packets {frames[0]} and {frames[1]}"
+        place = f"packet {done}" if first == last else f"packets {begun} and {done}"
         found.append(
             Evidence(
                 flow=flow,

@@ -1,5 +1,6 @@
 """The key exchange of SSH, which is in the clear, and what the ciphers chosen in it make of sizes."""
 
+import functools
 from typing import NamedTuple
 
 __all__ = ["Sizes", "key_exchange", "sizes"]
@@ -51,7 +52,7 @@ class Sizes(NamedTuple):
         return size >= self.packet(1) and (size - self.outside - self.tag) % self.block == 0
 
 
-def key_exchange(head: bytes, lists: int = LISTS) -> list[bytes]:
+def key_exchange(head: bytes, lists: int = LISTS) -> tuple[bytes, ...]:
     """Return the first name lists of a KEXINIT after the banner (RFC 4253 6, 7.1), none where cut.
 
     Parameters
@@ -64,24 +65,25 @@ def key_exchange(head: bytes, lists: int = LISTS) -> list[bytes]:
     at = head.find(b"\n") + 1
     start = at + LENGTH + PADDING_LENGTH
     if at == 0 or head[start : start + 1] != bytes([KEXINIT]):
-        return []
+        return ()
     at = start + 1 + COOKIE
     found = []
     for _ in range(lists):
         stop = at + 4 + int.from_bytes(head[at : at + 4])
         if at + 4 > len(head) or stop > len(head):
-            return []
+            return ()
         found.append(head[at + 4 : stop])
         at = stop
-    return found
+    return tuple(found)
 
 
-def sizes(client: list[bytes], server: list[bytes], side: int) -> Sizes | None:
+@functools.lru_cache(256)  # programs offer the same again and again
+def sizes(client: tuple[bytes, ...], server: tuple[bytes, ...], side: int) -> Sizes | None:
     """Return the sizes of a direction by what both sides offer.
 
     Parameters
     ----------
-    client, server : list of bytes
+    client, server : tuple of bytes
         Name lists of both key exchanges, up to the first compression's.
     side : int
         0 for what the client sends, 1 for what the server sends.

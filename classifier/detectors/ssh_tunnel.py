@@ -68,12 +68,12 @@ _FAMILY = "ssh-tunnel"
 def _messages(batch: FlowBatch, flow: int) -> list[tuple[int, int, int]]:
     """Return row, direction and bytes of the packets that bring something new, in their order."""
     start, stop = (int(batch.flows[name][flow]) for name in ("packets_start", "packets_stop"))
+    packets = batch.packets[start:stop]
+    columns = (packets[name].tolist() for name in ("payload_bytes", "direction", "seq"))
     ends: list[int | None] = [None, None]
     found = []
-    for row in range(start, stop):
-        p = batch.packets[row]
-        size, side, end = int(p["payload_bytes"]), int(p["direction"]), ends[int(p["direction"])]
-        after = (int(p["seq"]) + size) & 0xFFFFFFFF
+    for row, (size, side, seq) in enumerate(zip(*columns, strict=True), start):
+        end, after = ends[side], (seq + size) & 0xFFFFFFFF
         # Sent again, or a hole: compared around the number's end (RFC 9293 3.4)
         if size and (end is None or 0 < (after - end) & 0xFFFFFFFF < 1 << 31):
             ends[side] = after
