@@ -1,11 +1,7 @@
 """``classify``, ``replay`` and ``open_run``: what makes runs."""
 
-import contextlib
 import functools
 import itertools
-import os
-import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -298,9 +294,4 @@ def _begun(path: str, accounting: Accounting) -> "Writing":
 
 def _hashed_when_idle(reading: Reading) -> list[dict[str, str]]:
     reading.idle.wait()
-    if (
-        sys.platform == "linux"
-    ):  # where a thread can give way to the others, as nobody waits for it yet
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
     return descriptions(reading.sources)
