@@ -1,6 +1,7 @@
 """Flows out of packets: keys, direction, timeouts, TCP counters, first packets and payload."""
 
 import mmap
+from collections.abc import Iterator
 from typing import Any
 
 import frames as f
@@ -518,6 +519,28 @@ def test_the_arrays_of_a_batch_belong_to_it() -> None:
     buffer[:] = 0xFF
     list(table.add(rows, buffer))
     assert np.array_equal(batch.payload, before)
+
+
+def test_batches_that_somebody_has_are_not_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    packets, buffer = begun_one_after_another(60_000)
+    monkeypatch.setattr(table_, "BATCH_FLOWS", 300)
+    table = FlowTable(idle_timeout_s=1e-5)
+    had: list[tuple[np.ndarray, np.ndarray]] = []
+    places = []
+
+    def taken() -> Iterator[FlowBatch]:
+        for first in range(0, packets.size, 4096):
+            yield from table.add(packets[first : first + 4096], buffer)
+        yield from table.finish()
+
+    for n, batch in enumerate(taken()):
+        places.append(batch.flows.ctypes.data)
+        if n % 3 == 0:  # of some a column alone, which refers to all
+            parts = [batch.flows["flow_id"], batch.packets[::7]["ts_ns"], batch.payload[5:]]
+            had += [(part, part.copy()) for part in parts]
+    assert len(places) > 40
+    assert len(set(places)) < len(places)
+    assert all(np.array_equal(part, before) for part, before in had)
 
 
 def begun_one_after_another(n: int) -> tuple[np.ndarray, np.ndarray]:
