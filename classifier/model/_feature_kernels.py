@@ -260,42 +260,48 @@ def describe_series(flows: NDArray[Any], packets: NDArray[Any], out: NDArray[Any
 
 
 @inline
-def describe_bytes(payload, start, stop, tables, log2, counts, out, f, base):
+def describe_bytes(payload, start, stop, tables, logs, counts, out, f, base):
     """Write the measures of ``payload[start:stop]``, not empty; ``counts`` is zero and stays so.
 
-    No branches on bytes, and logarithms from a table: both at once take a third of the time.
+    What does not depend on the order of bytes is told by how often each occurs. No branches on bytes;
+    ``logs[i]`` is i times its logarithm.
     """
     n = stop - start
-    ones, printable, zero, high, repeats, changes = 0, 0, 0, 0, 0, 0
-    first, run, longest = 0, 0, 0
     before = np.int64(payload[start])
+    repeats, changes = np.int64(-1), -((before & 1) ^ (before >> 7))  # the first has none before it
+    first, run, longest = np.int64(0), np.int64(0), np.int64(0)
     for i in range(start, stop):
         byte = np.int64(payload[i])
         counts[byte] += 1
-        ones += tables[0, byte]
-        changes += tables[1, byte]
-        if i > start:
-            changes += (before & 1) ^ (byte >> 7)
-            repeats += byte == before
-        zero += byte == 0
-        high += byte >> 7
-        text = np.int64(byte >= 32) & np.int64(byte <= 126)
-        printable += text
-        run = (run + 1) * text
+        changes += (before & 1) ^ (byte >> 7)
+        repeats += np.int64(byte == before)
+        run = (run + 1) & -(np.int64(byte >= 32) & np.int64(byte <= 126))
         longest = max(longest, run)
-        first += run == i - start + 1
+        first += np.int64(run == i - start + 1)
         before = byte
-    squares = np.int64(0)
-    logs = 0.0
-    for i in range(start, stop):
-        count = counts[payload[i]]
-        squares += count
-        logs += log2[count]
-    for i in range(start, stop):
-        counts[payload[i]] = 0
+    ones, printable, high, squares = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    zero = counts[0]
+    for byte in range(256):
+        count = counts[byte]
+        ones += tables[0, byte] * count
+        changes += tables[1, byte] * count
+        squares += count * count
+    sum0 = sum1 = sum2 = sum3 = 0.0  # four sums, as each waits for its last addition
+    for byte in range(0, 256, 4):
+        sum0 += logs[counts[byte]]
+        sum1 += logs[counts[byte + 1]]
+        sum2 += logs[counts[byte + 2]]
+        sum3 += logs[counts[byte + 3]]
+    for byte in range(32, 127):
+        printable += counts[byte]
+    for byte in range(128, 256):
+        high += counts[byte]
+    counts[:] = 0
     out[f, base] = n
     if n > 1:
-        out[f, base + 1] = max(log2[n] - logs / n, 0.0) / log2[min(n, 256)]
+        most = min(n, 256)
+        entropy = (logs[n] - (sum0 + sum1 + sum2 + sum3)) / n
+        out[f, base + 1] = max(entropy, 0.0) / (logs[most] / most)
         out[f, base + 8] = repeats / (n - 1)
     out[f, base + 2] = ones / n
     out[f, base + 3] = printable / n
@@ -325,9 +331,9 @@ def describe_payload(
     out : float32 (n_flows, n_features), written
     """
     counts = np.zeros(256, np.int64)
-    log2 = np.zeros(SEGMENT_BYTES + 1)
+    logs = np.zeros(SEGMENT_BYTES + 1)
     for i in range(1, SEGMENT_BYTES + 1):
-        log2[i] = np.log2(np.float64(i))
+        logs[i] = i * np.log2(np.float64(i))
     lead = np.zeros((2, 16), np.int64)  # bytes of the payload before
     constant = np.zeros((2, 16), np.int64)
     counting = np.zeros((2, 16), np.int64)
@@ -347,7 +353,7 @@ def describe_payload(
             if n[d, 0] < 2:
                 base = _SEG + d * _SEG_SIDE + n[d, 0] * _SEG_WIDTH
                 end = min(stop, start + SEGMENT_BYTES)
-                describe_bytes(payload, start, end, tables, log2, counts, out, f, base)
+                describe_bytes(payload, start, end, tables, logs, counts, out, f, base)
             byte = np.int64(payload[start])
             if n[d, 0] == 0 and d == 0 and flow.proto == 17:
                 version = np.int64(0)
