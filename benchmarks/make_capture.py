@@ -47,13 +47,15 @@ def template(sources: list[Path], snaplen: int) -> Template:
                     records.append((clock, frame[:snaplen], len(frame), source))
         except (ValueError, dpkt.dpkt.Error, struct.error):
             continue  # a malformed source lends what came before
+    if not records:
+        raise SystemExit("the sources hold no Ethernet/IPv4 packet: name others")
     records.sort(key=lambda r: r[0])
     clocks, frames, wire, source_of = zip(*records, strict=True)
     return Template(list(frames), np.array(wire), np.array(clocks), np.array(source_of))
 
 
 def write(path: Path, packets: Template, wanted: int) -> None:
-    """Write copies of the template, the last ones in part."""
+    """Write copies of the template, up to the time when there are enough packets."""
     size = len(packets.frames)
     copies = -(-wanted // size)
     row, copy = np.tile(np.arange(size), copies), np.repeat(np.arange(copies), size)

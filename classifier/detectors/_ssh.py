@@ -97,7 +97,7 @@ def sizes(client: tuple[bytes, ...], server: tuple[bytes, ...], side: int) -> Si
 
     def chosen(place: int) -> bytes:
         # RFC 4253 7.1: the first of the client's that the server has too
-        theirs = server[place + side].split(b",")
+        theirs = frozenset(server[place + side].split(b","))
         return next((name for name in client[place + side].split(b",") if name in theirs), b"")
 
     cipher, mac = chosen(CIPHERS), chosen(MACS)

@@ -40,7 +40,7 @@ its first connection, and would match where it resumes an earlier one, or where 
 Blind to
 --------
 AnyConnect without DTLS, which is TLS like any other. The pair is looked for among flows that end
-together (8,192 at most): where a border falls between the two, or one ended long before the other,
+together (12,288 at most): where a border falls between the two, or one ended long before the other,
 neither is found. DTLS alone.
 """
 

@@ -44,7 +44,7 @@ None of them keeps to one source port and one zone with data in each answer.
 Blind to
 --------
 Tunnels behind a resolver with a port of its own for each question whose zone nothing names in the
-same batch of flows (8,192 at most); DNS in TCP, TLS or HTTPS, and what has less than eight questions
+same batch of flows (12,288 at most); DNS in TCP, TLS or HTTPS, and what has less than eight questions
 and no name.
 """
 

@@ -48,7 +48,7 @@ the very port of a SoftEther server, as its administration is.
 Blind to
 --------
 TLS and acceleration where the question over DNS was not captured, or its flow ended much earlier or
-later (pairs are looked for among flows that end together, 8,192 at most); VPN over ICMP.
+later (pairs are looked for among flows that end together, 12,288 at most); VPN over ICMP.
 """
 
 import re

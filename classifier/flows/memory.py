@@ -25,6 +25,7 @@ LARGE = 2 << 20
 LEAST_BYTES = 4 << 20  # of an array, to have pages of its own; of such NumPy asks for large ones
 SMALL_NS = 750_000  # what touching LARGE bytes costs in pages of 4 KiB: 512 of 1.5 us
 PATIENCE_NS = 2_000_000  # lost before all is left to small pages
+MOST_AHEAD = 32 << 20  # bytes that are got ready because as much was added before
 MOST_REUSED = 12  # arrays that are remembered: of four batches
 
 
@@ -49,7 +50,8 @@ class Pages:
     def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
         n_bytes = size * dtype.itemsize
         self._map: mmap.mmap | None = None
-        self._next = self._skip = self._released = self._used = 0
+        self._next = self._skip = self._released = 0
+        self._used = -1  # not known
         self.array: NDArray[Any]
         if n_bytes < LEAST_BYTES:
             raw = np.zeros(n_bytes + 64, np.uint8)
@@ -72,10 +74,10 @@ class Pages:
         item = self.array.dtype.itemsize
         if self._map is None or Pages._left_ns < 0 or (used + more) * item < LARGE:
             return
-        more = max(
-            more, used - self._used
-        )  # what the next call adds is not known: as much as the last
-        self._used = used
+        # What the next call adds is not known: as much as the last one did
+        added = used - self._used if self._used >= 0 else 0
+        self._used = used + more - 1
+        more = max(more, min(added, MOST_AHEAD // item))
         wanted = (used + more) * item + LARGE
         if self._next >= wanted:
             return
@@ -108,19 +110,25 @@ class Pages:
 
 def _small_pages(n_bytes: int) -> mmap.mmap:
     """Return memory for which nobody asks for large pages, as NumPy does, however dear they are."""
-    if not hasattr(mmap, "MAP_PRIVATE"):
-        return mmap.mmap(-1, n_bytes)
     # Private: a first touch of what could be shared costs 1.6 times as much
-    return mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    private = hasattr(mmap, "MAP_PRIVATE")
+    kind = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if private else {}
+    try:
+        return mmap.mmap(-1, n_bytes, **kind)
+    except OSError as error:
+        raise MemoryError(f"no room for {n_bytes} bytes") from error
 
 
 class Reused:
     """Arrays that are used again once whoever got them, and every view of them, is gone."""
 
-    __slots__ = ("_arrays",)
+    __slots__ = ("_alone", "_arrays", "_is_counted")
 
     def __init__(self) -> None:
-        self._arrays: list[NDArray[Any]] = []
+        self._arrays: list[NDArray[Any]] = [np.empty(1, np.uint8)]
+        self._alone = self._references(0)  # to an array that nobody has
+        _view = self._arrays[0][:]  # a view refers to the array, not to other views
+        self._is_counted = self._references(0) > self._alone
 
     def empty(self, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return an array with any content."""
@@ -139,5 +147,8 @@ class Reused:
         return array[:size]
 
     def _is_unused(self, i: int, dtype: np.dtype[Any]) -> bool:
-        # Two references: the list's and the call's. A view of an array refers to it, not to other views
-        return self._arrays[i].dtype == dtype and sys.getrefcount(self._arrays[i]) == 2
+        same = self._arrays[i].dtype == dtype
+        return same and self._is_counted and self._references(i) == self._alone
+
+    def _references(self, i: int) -> int:
+        return sys.getrefcount(self._arrays[i])

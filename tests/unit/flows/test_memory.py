@@ -1,5 +1,7 @@
 """Memory that is got ready in large pages is zero, aligned, and never touched where it is in use."""
 
+import errno
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -56,7 +58,30 @@ def test_memory_is_got_ready_for_as_much_as_came_before(monkeypatch: pytest.Monk
     pages.prepare(ROWS)
     if Pages._left_ns < 0:
         pytest.skip("the system has no large pages")
-    assert pages._next >= 2 * ROWS * 8
+    assert pages._next <= ROWS * 8 + 2 * LARGE  # what came before the first time is not known
+    pages.prepare(3 * ROWS)
+    assert 5 * ROWS * 8 <= pages._next <= 5 * ROWS * 8 + 2 * LARGE
+
+
+def test_memory_that_was_got_ready_for_a_copy_is_not_got_ready_again(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(Pages, "_left_ns", 10**12)
+    pages = Pages(10 * ROWS, np.dtype(np.uint64))
+    pages.prepare(0, 4 * ROWS)
+    pages.prepare(4 * ROWS)
+    assert pages._next <= 4 * ROWS * 8 + 2 * LARGE
+
+
+def test_memory_that_is_not_there_is_told_as_such(monkeypatch: pytest.MonkeyPatch):
+    def none(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr("classifier.flows.memory.mmap.mmap", none)
+    with pytest.raises(MemoryError, match="no room"):
+        Pages(ROWS, np.dtype(np.uint64))
+    with pytest.raises(MemoryError, match="no room"):
+        Reused().empty(ROWS, np.dtype(np.uint64))
 
 
 def test_what_is_given_back_is_zero_and_the_rest_as_it_was():
@@ -100,4 +125,4 @@ def test_arrays_that_became_too_small_are_let_go():
     reused, dtype = Reused(), np.dtype(np.int64)
     for size in range(1, 5000, 100):
         reused.empty(size, dtype)
-        assert len(reused._arrays) == 1
+        assert len(reused._arrays) == 2  # and that by which it knows how references count
