@@ -12,6 +12,13 @@ from classifier.flows.memory import LARGE, MOST_REUSED, PATIENCE_NS, Pages, Reus
 ROWS = 4 * LARGE // 8
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let large pages cost whatever they cost on a busy machine."""
+    monkeypatch.setattr("classifier.flows.memory.PATIENCE_NS", 10**12)
+    monkeypatch.setattr(Pages, "_left_ns", 10**12)
+
+
 def test_rows_begin_at_a_cache_line_however_many_there_are():
     for size in (0, 1, 1000, ROWS):
         pages = Pages(size, np.dtype(np.uint64))
@@ -50,8 +57,8 @@ def test_a_small_array_is_left_to_small_pages():
     assert pages._next == 0
 
 
-def test_memory_is_got_ready_for_as_much_as_came_before(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Pages, "_left_ns", 10**12)
+@pytest.mark.usefixtures("patience")
+def test_memory_is_got_ready_for_as_much_as_came_before():
     pages = Pages(10 * ROWS, np.dtype(np.uint64))
     if pages._map is None:
         pytest.skip("no large pages on this system")
@@ -63,10 +70,8 @@ def test_memory_is_got_ready_for_as_much_as_came_before(monkeypatch: pytest.Monk
     assert 5 * ROWS * 8 <= pages._next <= 5 * ROWS * 8 + 2 * LARGE
 
 
-def test_memory_that_was_got_ready_for_a_copy_is_not_got_ready_again(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setattr(Pages, "_left_ns", 10**12)
+@pytest.mark.usefixtures("patience")
+def test_memory_that_was_got_ready_for_a_copy_is_not_got_ready_again():
     pages = Pages(10 * ROWS, np.dtype(np.uint64))
     pages.prepare(0, 4 * ROWS)
     pages.prepare(4 * ROWS)
