@@ -97,6 +97,8 @@ def main() -> None:
     parser.add_argument("--packets", type=int, default=2_000_000)
     parser.add_argument("--snaplen", type=int, default=65535)
     options = parser.parse_args()
+    if options.snaplen < 34:
+        parser.error("addresses need 34 bytes of a packet")
     if not options.sources:
         from classifier.datasets import demo
 

@@ -147,7 +147,7 @@ def select(heads: Heads) -> NDArray[np.bool_]:
 
 
 def detect(batch: FlowBatch) -> list[Evidence]:
-    """Judge SSH flows one by one, some 100 microseconds each."""
+    """Judge SSH flows one by one."""
     found = (_judge(batch, flow) for flow in range(batch.flows.size))
     return [evidence for evidence in found if evidence is not None]
 

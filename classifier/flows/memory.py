@@ -23,7 +23,8 @@ __all__ = ["Pages", "Reused"]
 
 LARGE = 2 << 20
 LEAST_BYTES = 4 << 20  # of an array, to have pages of its own; of such NumPy asks for large ones
-SMALL_NS = 750_000  # what touching LARGE bytes costs in pages of 4 KiB: 512 of 1.5 us
+# What touching LARGE bytes costs in pages of 4 KiB, by benchmarks/first_touches.py
+SMALL_NS = 750_000
 PATIENCE_NS = 2_000_000  # lost before all is left to small pages
 MOST_AHEAD = 32 << 20  # bytes that are got ready because as much was added before
 MOST_REUSED = 12  # arrays that are remembered: of four batches

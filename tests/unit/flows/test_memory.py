@@ -51,6 +51,7 @@ def test_the_next_table_tries_large_pages_again(monkeypatch: pytest.MonkeyPatch)
     assert Pages._left_ns == PATIENCE_NS
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_small_array_is_left_to_small_pages():
     pages = Pages(ROWS, np.dtype(np.uint64))
     pages.prepare(1000, 1000)
